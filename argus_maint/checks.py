@@ -1,0 +1,190 @@
+"""System checks: ``manage.py check --tag argus_maint``.
+
+They run at the start of every command, so none opens a database connection,
+imports a site's task modules or its URLconf, or raises.
+
+=====  ===========================================================================
+E001   a value in ARGUS_MAINT is wrong
+E002   a key in ARGUS_MAINT is unknown
+E003   the lease and the beat do not fit each other
+E010   argus_maint is listed after django_tasks_db, whose db_worker then wins
+E011   django_tasks_db is not installed
+E012   routers send our tables and the task table to different databases
+W001   RESCUE is not set: lost tasks are run again by default
+W002   this version of django-tasks-db is not one that was tested
+W003   another app, listed before argus_maint, overrides db_worker
+=====  ===========================================================================
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.conf import settings
+from django.core import checks
+from django.core.management import find_commands
+from django.db import router
+from django.utils.module_loading import import_string
+
+from argus_maint import conf
+
+TAG = "argus_maint"
+
+APP = "argus_maint"
+TASKS_APP = "django_tasks_db"
+TASKS_DISTRIBUTION = "django-tasks-db"
+OLDEST_TESTED = (0, 12)
+NEWEST_TESTED = (0, 13)
+
+AppConfigs = Sequence[AppConfig] | None
+
+
+def register_checks() -> None:
+    """Register every check under ``TAG``. Calling it again changes nothing."""
+    for check in (
+        check_setting,
+        check_installed_apps,
+        check_routers,
+        check_rescue_is_set,
+        check_tasks_version,
+    ):
+        checks.register(check, TAG)
+
+
+def check_setting(app_configs: AppConfigs, **kwargs: Any) -> list[checks.CheckMessage]:
+    """E001 to E003: everything that is wrong with ARGUS_MAINT."""
+    return [
+        checks.Error(problem.message, hint=problem.hint, id=problem.id)
+        for problem in conf.problems(conf.raw_setting())
+    ]
+
+
+def check_installed_apps(app_configs: AppConfigs, **kwargs: Any) -> list[checks.CheckMessage]:
+    """E010, E011 and W003: which apps are there, and whose ``db_worker`` wins."""
+    names = [config.name for config in apps.get_app_configs()]
+    if TASKS_APP not in names:
+        return [
+            checks.Error(
+                f"{TASKS_APP} is not in INSTALLED_APPS, and {APP} looks after its table.",
+                hint=f'Add "{TASKS_APP}" to INSTALLED_APPS, after "{APP}".',
+                id=f"{APP}.E011",
+            )
+        ]
+    before = names[: names.index(APP)] if APP in names else names
+    if TASKS_APP in before:
+        return [
+            checks.Error(
+                f"{APP} is listed after {TASKS_APP} in INSTALLED_APPS, so `manage.py db_worker` "
+                f"is the stock one: no heartbeat, no fence, no rescue.",
+                hint=f'List "{APP}" before "{TASKS_APP}". In Argus, name it in '
+                "ARGUS_OVERRIDING_APPS instead of ARGUS_EXTRA_APPS.",
+                id=f"{APP}.E010",
+            )
+        ]
+    return [
+        checks.Warning(
+            f"{name} is listed before {APP} and has a db_worker command of its own, which wins.",
+            hint=f'List "{APP}" before "{name}". If that command builds on the one of {APP}, '
+            f'add "{APP}.W003" to SILENCED_SYSTEM_CHECKS.',
+            id=f"{APP}.W003",
+        )
+        for name in before
+        if "db_worker" in find_commands(str(Path(_app_config(name).path) / "management"))
+    ]
+
+
+def check_routers(app_configs: AppConfigs, **kwargs: Any) -> list[checks.CheckMessage]:
+    """E012: a rescue and its ledger entry are one transaction, so one database holds both."""
+    if not (apps.is_installed(APP) and apps.is_installed(TASKS_APP)):
+        return []
+    task_model = _app_config(TASKS_APP).get_model("DBTaskResult")
+    hint = (
+        f"A rescue and its ledger entry are one transaction: let DATABASE_ROUTERS send the app "
+        f'label "{APP}" where it sends "{task_model._meta.app_label}", for reads, writes and '
+        f"migrations."
+    )
+    try:
+        theirs = router.db_for_write(task_model)
+        ours = {
+            model.__name__: router.db_for_write(model) for model in _app_config(APP).get_models()
+        }
+    except Exception as error:  # noqa: BLE001 - a router is the site's code
+        message = f"A database router failed on the tables of {APP} or {TASKS_APP}: {error!r}."
+        return [checks.Error(message, hint=hint, id=f"{APP}.E012")]
+    strays = sorted(name for name, alias in ours.items() if alias != theirs)
+    if not strays:
+        return []
+    aliases = ", ".join(sorted({f'"{ours[name]}"' for name in strays}))
+    return [
+        checks.Error(
+            f'The task table is in database "{theirs}", but database routers send '
+            f"{', '.join(strays)} to {aliases}.",
+            hint=hint,
+            id=f"{APP}.E012",
+        )
+    ]
+
+
+def check_rescue_is_set(app_configs: AppConfigs, **kwargs: Any) -> list[checks.CheckMessage]:
+    """W001: a site should know that its tasks may run more than once."""
+    raw = conf.raw_setting()
+    if isinstance(raw, Mapping) and "RESCUE" in raw:
+        return []
+    if not any(map(_is_database_backend, _backend_paths())):
+        return []
+    return [
+        checks.Warning(
+            'ARGUS_MAINT["RESCUE"] is not set: by default a task whose worker dies is run again, '
+            "even if its effects were already committed (at least once).",
+            hint="Make tasks idempotent, with task_result.id as the key, and give "
+            '{"on_lost": "fail"} to those that must not repeat. To accept the defaults, set '
+            'ARGUS_MAINT = {"RESCUE": {"*": {}}}.',
+            id=f"{APP}.W001",
+        )
+    ]
+
+
+def _backend_paths() -> list[str]:
+    configured = getattr(settings, "TASKS", None)
+    if not isinstance(configured, Mapping):
+        return []
+    backends = (each.get("BACKEND") for each in configured.values() if isinstance(each, Mapping))
+    return [path for path in backends if isinstance(path, str)]
+
+
+def _is_database_backend(path: str) -> bool:
+    if path.startswith(f"{TASKS_APP}."):
+        return True
+    try:
+        base = import_string(f"{TASKS_APP}.DatabaseBackend")
+        return issubclass(import_string(path), base)
+    except Exception:  # noqa: BLE001 - a backend that cannot be imported is not ours to report
+        return False
+
+
+def check_tasks_version(app_configs: AppConfigs, **kwargs: Any) -> list[checks.CheckMessage]:
+    """W002: the worker builds on parts of django-tasks-db that may change."""
+    try:
+        version = metadata.version(TASKS_DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return []
+    match = re.match(r"(\d+)\.(\d+)", version)
+    if match and OLDEST_TESTED <= (int(match[1]), int(match[2])) <= NEWEST_TESTED:
+        return []
+    tested = " to ".join(".".join(map(str, each)) for each in (OLDEST_TESTED, NEWEST_TESTED))
+    return [
+        checks.Warning(
+            f"{TASKS_DISTRIBUTION} {version} is installed; {APP} was tested with {tested}.",
+            hint=f"Install a tested version of {TASKS_DISTRIBUTION}, or a newer {APP}.",
+            id=f"{APP}.W002",
+        )
+    ]
+
+
+def _app_config(name: str) -> AppConfig:
+    return next(config for config in apps.get_app_configs() if config.name == name)

@@ -1,0 +1,47 @@
+"""What is recorded, or raised, when a task does not end by itself.
+
+The first three name why a task is FAILED: their dotted path stands in the
+``exception_class_path`` of its row, the evidence in its ``traceback``. They are
+recorded, never raised, so a receiver of ``task_finished`` looks at
+``task_result.errors[-1].exception_class``::
+
+    from argus_maint.exceptions import TaskQuarantined
+
+    @receiver(task_finished)
+    def page_someone(sender, task_result, **kwargs):
+        if task_result.errors and task_result.errors[-1].exception_class is TaskQuarantined:
+            ...
+
+Their paths are part of the public API: rows that outlive an upgrade hold them.
+"""
+
+from __future__ import annotations
+
+
+class WorkerLost(Exception):
+    """The task's worker died, and its policy says ``on_lost: "fail"``.
+
+    How far the task had come is unknown: its effects may or may not have happened.
+    """
+
+
+class TaskQuarantined(Exception):
+    """The task is poison: it has lost its worker ``max_losses`` times.
+
+    It is never retried by itself. Once its cause is found, ``maint requeue`` gives
+    it a new start.
+    """
+
+
+class TaskDiscarded(Exception):
+    """A person failed the task by hand, with ``maint fail``."""
+
+
+class TaskOverdue(BaseException):
+    """Raised inside a task past its time limit, so that its ``finally`` blocks run.
+
+    The worker raises it when its supervisor ends an overdue task by policy
+    (``on_overdue: "kill"``). Catching it does not save the task: the supervisor
+    kills the worker shortly after, and the task counts as lost. It is no
+    ``Exception``, so that ``except Exception`` does not swallow it by chance.
+    """

@@ -1,0 +1,31 @@
+"""Structured logs: an event name and key=value pairs, through Python's ``logging``.
+
+``get_logger(__name__).warning("task.requeued", task_id=...)``. The site's LOGGING
+setting decides where lines go; the logger names start with ``argus_maint``. A site
+that has configured structlog itself gets its own processors.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import structlog
+
+ROOT = "argus_maint"
+
+
+def get_logger(name: str) -> Any:
+    """A structlog logger over the standard logger ``name``."""
+    if structlog.is_configured():
+        return structlog.get_logger(name)
+    return structlog.wrap_logger(
+        logging.getLogger(name),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.LogfmtRenderer(key_order=["event"]),
+        ],
+        cache_logger_on_first_use=False,
+    )
