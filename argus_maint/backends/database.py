@@ -1,0 +1,204 @@
+"""The task table of django-tasks-db: reading it, and changing one task at a time.
+
+Every change names the attempt it is about in its WHERE clause (status, ``worker_ids``
+and ``started_at`` as they were read), so two that act on one task cannot both
+succeed, on any database and without row locks. The ledger entry is written in the
+same transaction.
+
+The neighbour's own times (``started_at``, ``finished_at``, ``run_after``) are host
+time and are written as such; no verdict is taken from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connections
+from django.db.models import Count, Min, Q, QuerySet
+from django.utils import timezone
+from django_tasks_db.models import DBTaskResult, get_date_max
+
+from argus_maint.database import short_transaction
+from argus_maint.dbtime import DbNow, db_now
+from argus_maint.models import LedgerEntry
+
+READY, RUNNING, FAILED, SUCCESSFUL = "READY", "RUNNING", "FAILED", "SUCCESSFUL"
+LOCK_WAIT = 1.0  # seconds a rescue waits for a row before it goes on to the next
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt at one task, as it was read: the identity a change must match."""
+
+    task_id: UUID
+    task_path: str
+    queue_name: str
+    backend_name: str
+    status: str
+    worker_ids: tuple[str, ...]
+    started_at: datetime | None
+    odd: Any = field(default=None, compare=False)  # worker_ids, where it is no list of strings
+
+    @property
+    def owner(self) -> str:
+        """The worker id of the last claim; empty when it was never claimed."""
+        return self.worker_ids[-1] if self.worker_ids else ""
+
+    @property
+    def number(self) -> int:
+        """Attempt number: 1 for the first claim."""
+        return len(self.worker_ids)
+
+    def rows(self, using: str) -> QuerySet[DBTaskResult]:
+        """The row, if it is still at this very attempt."""
+        return DBTaskResult.objects.using(using).filter(
+            pk=self.task_id,
+            status=self.status,
+            worker_ids=list(self.worker_ids) if self.odd is None else self.odd,
+            started_at=self.started_at,
+        )
+
+
+def read_worker_ids(stored: Any) -> tuple[tuple[str, ...], Any]:
+    """The ids on a row as strings, and the value itself where it is anything else."""
+    ids = tuple(str(worker) for worker in stored) if isinstance(stored, list) else ()
+    return ids, None if list(ids) == stored else stored
+
+
+_COLUMNS = (
+    "pk",
+    "task_path",
+    "queue_name",
+    "backend_name",
+    "status",
+    "worker_ids",
+    "started_at",
+)
+
+
+def attempts(rows: QuerySet[DBTaskResult]) -> Iterator[Attempt]:
+    """Read rows as attempts, light enough for any number of them."""
+    for pk, path, queue, backend, status, workers, started in (
+        # No iterator(): its server-side cursor breaks behind a transaction-pooling proxy.
+        rows.order_by("pk").values_list(*_COLUMNS)
+    ):
+        ids, odd = read_worker_ids(workers)
+        yield Attempt(pk, path, queue, backend, status, ids, started, odd)
+
+
+def running(using: str) -> Iterator[Attempt]:
+    """Every RUNNING task."""
+    return attempts(DBTaskResult.objects.using(using).filter(status=RUNNING))
+
+
+def losses(task_id: UUID, using: str) -> int:
+    """Counted losses of a task since a person last put it back."""
+    entries = LedgerEntry.objects.using(using).filter(task_id=task_id)
+    pardon = (
+        entries.filter(verdict=LedgerEntry.Verdict.MANUAL, action=LedgerEntry.Action.REQUEUED)
+        .order_by("-pk")
+        .values_list("pk", flat=True)
+        .first()
+    )
+    return entries.filter(counted=True, pk__gt=pardon or 0).count()
+
+
+def _changed(attempt: Attempt, using: str, entry: LedgerEntry, **values: Any) -> bool:
+    """Update the attempt's row and write the ledger entry, both or neither."""
+    with short_transaction(using, LOCK_WAIT):
+        if connections[using].features.has_select_for_update_skip_locked:
+            # A row that another holds is left for the next pass instead of waited for.
+            locked = attempt.rows(using).select_for_update(skip_locked=True)
+            if not locked.values_list("pk").first():
+                return False
+        if not attempt.rows(using).update(**values):
+            return False
+        entry.acted_at = DbNow()
+        entry.save(using=using, force_insert=True)
+    return True
+
+
+def requeue(attempt: Attempt, using: str, entry: LedgerEntry, delay: float = 0) -> bool:
+    """Make the task READY again after ``delay`` seconds; ``worker_ids`` stays.
+
+    Returns False, and leaves no trace, when the row is no longer at this attempt or
+    another transaction holds it.
+    """
+    values: dict[str, Any] = {"status": READY}
+    if delay > 0:
+        # By the database's clock: a rescuer whose own is an hour ahead would hide the task.
+        now = db_now(using) if settings.USE_TZ else timezone.now()
+        values["run_after"] = now + timedelta(seconds=delay)
+    elif attempt.status != RUNNING:
+        values["run_after"] = get_date_max()
+    if attempt.status in (FAILED, SUCCESSFUL):
+        values.update(finished_at=None, exception_class_path="", traceback="", return_value=None)
+    return _changed(attempt, using, entry, **values)
+
+
+def fail(attempt: Attempt, using: str, entry: LedgerEntry, error: type, evidence: str) -> bool:
+    """Mark the task FAILED with ``error`` and the evidence as its traceback text.
+
+    Returns False as ``requeue`` does. Sending ``task_finished`` is the caller's part.
+    """
+    path = f"{error.__module__}.{error.__qualname__}"
+    return _changed(
+        attempt,
+        using,
+        entry,
+        status=FAILED,
+        finished_at=timezone.now(),
+        exception_class_path=path,
+        traceback=f"{path}: {evidence}\n",
+        return_value=None,
+    )
+
+
+def still_there(attempt: Attempt, using: str) -> bool:
+    """Whether the row is still at this attempt (so a change that failed met a lock)."""
+    # Compared here and not in the WHERE clause: SQLite compares JSON as text, and a list
+    # that somebody wrote with other spaces must not make the row invisible.
+    return attempt in attempts(DBTaskResult.objects.using(using).filter(pk=attempt.task_id))
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCounts:
+    """One queue of one backend alias."""
+
+    backend_name: str
+    queue_name: str
+    ready: int
+    scheduled: int
+    running: int
+    oldest_ready_at: datetime | None  # host time of the enqueuer
+
+
+def queue_counts(using: str) -> list[QueueCounts]:
+    """READY and RUNNING by queue, from the indexes that hold only such rows."""
+    table = DBTaskResult.objects.using(using).order_by()
+    due = Q(run_after=get_date_max()) | Q(run_after__lte=timezone.now())
+    counts: dict[tuple[str, str], dict[str, Any]] = {}
+    ready = table.filter(status=READY).values("backend_name", "queue_name")
+    for row in ready.annotate(
+        due=Count("pk", filter=due),
+        later=Count("pk", filter=~due),
+        oldest=Min("enqueued_at", filter=due),
+    ):
+        counts[row["backend_name"], row["queue_name"]] = {
+            "ready": row["due"],
+            "scheduled": row["later"],
+            "oldest_ready_at": row["oldest"],
+        }
+    busy = table.filter(status=RUNNING).values_list("backend_name", "queue_name")
+    for backend, queue, number in busy.annotate(number=Count("pk")):
+        counts.setdefault((backend, queue), {})["running"] = number
+    empty = {"ready": 0, "scheduled": 0, "running": 0, "oldest_ready_at": None}
+    return [
+        QueueCounts(backend, queue, **{**empty, **values})
+        for (backend, queue), values in sorted(counts.items())
+    ]

@@ -1,0 +1,111 @@
+"""Connections: which database, short transactions, and what may be tried again."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from typing import Any
+
+from django.db import (
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    connections,
+    router,
+    transaction,
+)
+
+# What a database that is away, restarting, locked or (PostgreSQL after a failover:
+# InternalError) read-only raises. Everything else is a fault of the statement, and trying
+# it again would not help.
+TRANSIENT = (OperationalError, InterfaceError, InternalError)
+
+
+def task_database() -> str:
+    """Alias of the database that holds the task table, and so our tables too."""
+    from django_tasks_db.models import DBTaskResult
+
+    return router.db_for_write(DBTaskResult)
+
+
+def close_all() -> None:
+    """Close every connection and pool, so that a fork inherits none.
+
+    A child that closes an inherited connection tells the server that the parent's
+    session is over.
+    """
+    for connection in connections.all(initialized_only=True):
+        connection.close()
+        close_pool = getattr(connection, "close_pool", None)  # PostgreSQL only
+        if close_pool is not None:
+            close_pool()
+
+
+def discard(using: str) -> None:
+    """Throw a connection away, whatever state it is in."""
+    connection = connections[using]
+    with contextlib.suppress(Exception):  # a broken one may fail in any way; it goes regardless
+        connection.close()
+    del connections[using]
+
+
+@contextlib.contextmanager
+def short_transaction(using: str, wait: float) -> Generator[None, None, None]:
+    """A write transaction that waits at most ``wait`` seconds for any lock.
+
+    Raises OperationalError when it would have to wait longer. On SQLite it takes the
+    write lock at once: a transaction that reads first cannot wait for it later. On
+    PostgreSQL the bounds are SET LOCAL, so that they also hold, and end, behind a
+    transaction-pooling proxy.
+    """
+    connection: Any = connections[using]
+    connection.ensure_connection()
+    milliseconds = max(1, int(wait * 1000))
+    if connection.vendor == "sqlite":
+        mode, connection.transaction_mode = connection.transaction_mode, "IMMEDIATE"
+        before = connection.connection.execute("PRAGMA busy_timeout").fetchone()[0]
+        connection.connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
+        try:
+            with transaction.atomic(using):
+                yield
+        finally:
+            connection.transaction_mode = mode
+            if connection.connection is not None:
+                connection.connection.execute(f"PRAGMA busy_timeout = {before}")
+        return
+    if connection.vendor == "mysql":
+        with _bounded_session(connection, wait), transaction.atomic(using):
+            yield
+        return
+    with transaction.atomic(using):
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    f"SET LOCAL lock_timeout = {milliseconds};"
+                    f"SET LOCAL statement_timeout = {milliseconds * 3};"
+                    f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds * 3}"
+                )
+        yield
+
+
+@contextlib.contextmanager
+def _bounded_session(connection: Any, wait: float) -> Generator[None, None, None]:
+    """MariaDB's bounds belong to the session: set them, and put back what was there.
+
+    The second ends the transaction of a process that was stopped in the middle of it,
+    whose locks would keep others from declaring it dead.
+    """
+    bounds = dict.fromkeys(("innodb_lock_wait_timeout", "lock_wait_timeout"), max(1, round(wait)))
+    if connection.mysql_is_mariadb:
+        bounds["idle_transaction_timeout"] = max(1, round(wait * 3))
+    both = (f"@argus_maint_{name} = @@{name}, {name} = {n}" for name, n in bounds.items())
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET {', '.join(both)}")
+    try:
+        yield
+    finally:
+        # Where the connection has broken, its session and these bounds have gone with it.
+        if connection.connection is not None:
+            back = (f"{name} = @argus_maint_{name}" for name in bounds)
+            with contextlib.suppress(*TRANSIENT), connection.cursor() as cursor:
+                cursor.execute(f"SET {', '.join(back)}")

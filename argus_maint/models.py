@@ -1,0 +1,158 @@
+"""What argus_maint remembers: processes, the rescue ledger, and two small helpers.
+
+The tables live in the database of the task table, so that a rescue and its
+ledger row are one transaction. They point at tasks by UUID and never by foreign
+key: a foreign key to the task table makes every prune of it slower.
+
+All times here are the database's (``argus_maint.dbtime``), unless a field says
+otherwise.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+
+
+class Process(models.Model):
+    """A registered process: a supervisor, one of its workers, or a one-shot watcher.
+
+    ``worker_id`` is what a worker appends to a task's ``worker_ids``; it is unique
+    to one incarnation. ``name`` is what a person called it (``--worker-id``).
+    """
+
+    class Kind(models.TextChoices):
+        SUPERVISOR = "supervisor"
+        WORKER = "worker"
+        WATCHER = "watcher"
+        SCHEDULER = "scheduler"
+
+    class State(models.TextChoices):
+        ALIVE = "alive"
+        DRAINING = "draining"
+        ENDED = "ended"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    state = models.CharField(max_length=16, choices=State.choices, default=State.ALIVE)
+    worker_id = models.CharField(max_length=128, unique=True)
+    name = models.CharField(max_length=64)
+    supervisor = models.UUIDField(null=True, help_text="The supervisor's row.")
+
+    host = models.CharField(max_length=64, help_text="Machine id.")
+    hostname = models.CharField(max_length=255)
+    boot_id = models.CharField(max_length=64, blank=True)
+    pid_namespace = models.CharField(max_length=64, blank=True)
+    pid = models.BigIntegerField()
+    start_time = models.CharField(
+        max_length=32, blank=True, help_text="Clock ticks after boot; empty where unreadable."
+    )
+
+    lease = models.FloatField(help_text="Seconds after the last beat.")
+    beats = models.BigIntegerField(default=0)
+    registered_at = models.DateTimeField()
+    last_beat_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+
+    verdict = models.CharField(max_length=16, blank=True, help_text="How the end was known.")
+    reason = models.CharField(max_length=32, blank=True, help_text="Why it ended.")
+    exit_signal = models.CharField(max_length=16, blank=True)
+    exit_status = models.IntegerField(null=True)
+    noticed_by = models.CharField(max_length=160, blank=True)
+    info = models.JSONField(default=dict, help_text="Queues, backend, versions.")
+
+    class Meta:
+        verbose_name_plural = "processes"
+        indexes = [
+            models.Index(fields=["state", "supervisor"], name="argus_maint_process_state"),
+            models.Index(fields=["ended_at"], name="argus_maint_process_ended"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.worker_id}"
+
+
+class LedgerEntry(models.Model):
+    """One act on one task, or one refused write: the trace that outlives the task's row."""
+
+    class Action(models.TextChoices):
+        REQUEUED = "requeued"
+        FAILED = "failed"
+        QUARANTINED = "quarantined"
+        REFUSED = "refused"  # a zombie's completion
+        REPORTED = "reported"  # overdue, nothing done
+
+    class Verdict(models.TextChoices):
+        EXITED = "exited"
+        EXPIRED = "expired"
+        ORPHANED = "orphaned"
+        UNREGISTERED = "unregistered"
+        OVERDUE = "overdue"
+        ZOMBIE = "zombie"
+        MANUAL = "manual"
+
+    task_id = models.UUIDField()
+    task_path = models.TextField()
+    queue_name = models.CharField(max_length=32)
+    backend_name = models.CharField(max_length=32)
+    attempt = models.IntegerField()
+    worker_id = models.CharField(max_length=128, blank=True)
+    host = models.CharField(max_length=255, blank=True, help_text="Host name of the worker.")
+
+    verdict = models.CharField(max_length=16, choices=Verdict.choices)
+    action = models.CharField(max_length=16, choices=Action.choices)
+    reason = models.CharField(max_length=32, blank=True)
+    evidence = models.TextField(blank=True)
+    exit_signal = models.CharField(max_length=16, blank=True)
+    exit_status = models.IntegerField(null=True)
+    counted = models.BooleanField(default=False, help_text="Counts towards max_losses.")
+    losses = models.IntegerField(default=0, help_text="Counted losses so far, this one included.")
+    delay = models.FloatField(default=0, help_text="Seconds until the task may run again.")
+
+    noticed_by = models.CharField(max_length=160)
+    last_proof_of_life = models.DateTimeField(null=True)
+    acted_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "ledger entries"
+        indexes = [
+            models.Index(fields=["task_id"], name="argus_maint_ledger_task"),
+            models.Index(fields=["acted_at"], name="argus_maint_ledger_acted"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.task_id} ({self.verdict})"
+
+
+class Sighting(models.Model):
+    """A RUNNING task under a worker id nobody registered, and since when we have seen it.
+
+    The task's own ``started_at`` is the clock of an unknown host, so the wait is
+    counted from our first look.
+    """
+
+    task_id = models.UUIDField(primary_key=True)
+    attempt = models.IntegerField()
+    worker_id = models.CharField(max_length=128, blank=True)
+    first_seen_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.task_id} under {self.worker_id}"
+
+
+class DeclaredPolicy(models.Model):
+    """The rescue policy a task declares beside its code (``rescue_policy``).
+
+    A worker writes it before it first runs the task. Whoever rescues the task
+    reads it here, and so never needs to import the site's task modules.
+    """
+
+    task_path = models.CharField(max_length=255, primary_key=True)
+    options = models.JSONField()
+
+    class Meta:
+        verbose_name_plural = "declared policies"
+
+    def __str__(self) -> str:
+        return self.task_path
