@@ -1,0 +1,371 @@
+"""Rescue: put tasks whose worker is dead back to READY, or fail them, by policy.
+
+What it is: one pass over the processes that have not ended and the tasks that are
+RUNNING. ``run(view)`` makes the pass and returns a ``Report``; who calls it, and
+when, lies outside (every keeper each beat and at every death; ``maint rescue``).
+
+Each task is changed in its own short transaction together with its ledger entry,
+guarded by the attempt that was read. One that cannot be changed is counted and
+left for the next pass; it never stops the pass or starves the others.
+
+Events (structlog): ``process.dead``, ``task.requeued``, ``task.failed``,
+``task.quarantined``, ``rescue.error``, ``rescue.locked``.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from argus_maint.backends import database
+from argus_maint.backends.database import Attempt
+from argus_maint.clock import now as monotonic
+from argus_maint.conf import Policy, get_settings
+from argus_maint.database import TRANSIENT, short_transaction
+from argus_maint.dbtime import db_now
+from argus_maint.exceptions import TaskQuarantined, WorkerLost
+from argus_maint.log import get_logger
+from argus_maint.models import DeclaredPolicy, LedgerEntry, Process, Sighting
+from argus_maint.policy import policy_for
+from argus_maint.workers import registry
+from argus_maint.workers.identity import Host, Presence, presence
+from argus_maint.workers.liveness import Verdict, Watch, judge
+
+logger = get_logger(__name__)
+WAIT = 1.0  # seconds for any lock
+
+
+@dataclass(slots=True)
+class View:
+    """Who looks, from where, and what it knows of its own workers.
+
+    ``mine`` maps the worker ids of the caller's own living workers to the attempt
+    each holds, as (task id, number), or None; ``orphans`` remembers between passes
+    since when (monotonic) such a worker was seen without the task it owns.
+
+    A worker that is gone while its supervisor lives is left to it for ``patience``
+    seconds: it has reaped the worker and knows how it ended and why (a shutdown is no
+    loss), which nobody else can see. ``gone`` remembers since when.
+    """
+
+    using: str
+    noticed_by: str
+    host: Host
+    watch: Watch | None = None
+    supervisor: uuid.UUID | None = None
+    beat: float = 5.0
+    mine: Callable[[], Mapping[str, tuple[uuid.UUID, int] | None]] = dict
+    orphans: dict[tuple[uuid.UUID, int], float] = field(default_factory=dict)
+    patience: float = 0.0
+    gone: dict[str, float] = field(default_factory=dict)
+    dry_run: bool = False
+    alive: Callable[[], None] = lambda: None  # called between rows: "I still turn"
+    told: set[str] = field(default_factory=set)  # troubles that have been logged once
+
+
+@dataclass(slots=True)
+class Report:
+    """The result of one pass."""
+
+    running: int = 0
+    ended: list[str] = field(default_factory=list)  # worker ids found dead
+    waiting: list[str] = field(default_factory=list)  # lease over, not yet confirmed
+    unregistered: int = 0
+    acts: list[LedgerEntry] = field(default_factory=list)  # unsaved in a dry run
+    locked: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    confirm_at: float | None = None  # monotonic: when it is worth another look
+
+    def failed(self) -> list[str]:
+        """Ids of tasks that were failed: ``task_finished`` is to be sent for them."""
+        done = {LedgerEntry.Action.FAILED, LedgerEntry.Action.QUARANTINED}
+        return [str(act.task_id) for act in self.acts if act.action in done]
+
+
+def run(view: View) -> Report:
+    """Make one pass."""
+    report = Report()
+    dead = _find_dead(view, report)
+    _rescue_tasks(view, report, dead)
+    return report
+
+
+def _find_dead(view: View, report: Report) -> dict[str, str]:
+    """Judge every process that is not the caller's own; mark the dead ones as ended."""
+    at = monotonic()  # before the look: silence is measured from look to look, never longer
+    processes = registry.living(view.using, exclude=view.supervisor)
+    seen_at = monotonic()
+    now = db_now(view.using) if processes else None
+    dead: dict[str, str] = {}
+    _forget({process.worker_id for process in processes}, view)
+    if view.watch is not None:
+        view.watch.forget({process.pk for process in processes})
+    for process in processes:
+        view.alive()
+        assert now is not None
+        if view.watch is not None:
+            view.watch.observe(process, seen_at)
+        verdict = judge(process, view.host, now, view.watch, at)
+        if verdict is Verdict.ALIVE:
+            continue
+        if verdict is Verdict.WAITING:
+            report.waiting.append(process.worker_id)
+            due = view.watch.confirms_at(process) if view.watch is not None else None
+            if due is not None and due > at:
+                report.confirm_at = min(report.confirm_at or due, due)
+            continue
+        if verdict is Verdict.EXITED and view.patience:
+            due = view.gone.setdefault(process.worker_id, at) + view.patience
+            if due > at and _has_supervisor(process, processes):
+                report.confirm_at = min(report.confirm_at or due, due)
+                continue
+        if view.dry_run or _mark(process, verdict, view, report):
+            dead[process.worker_id] = verdict.value
+            report.ended.append(process.worker_id)
+    return dead
+
+
+def _has_supervisor(process: Process, processes: list[Process]) -> bool:
+    """Whether the supervisor of a worker that is gone may still tell how it ended."""
+    return process.kind == Process.Kind.WORKER and any(
+        other.kind == Process.Kind.SUPERVISOR
+        and other.supervisor == process.supervisor
+        and presence(other.pid, other.start_time) is not Presence.GONE
+        for other in processes
+    )
+
+
+def _forget(living: set[str], view: View) -> None:
+    for worker_id in view.gone.keys() - living:
+        del view.gone[worker_id]
+
+
+def _mark(process: Process, verdict: Verdict, view: View, report: Report) -> bool:
+    """Record a death; nothing happens when the process has beaten since it was read."""
+    draining = process.state == Process.State.DRAINING
+    try:
+        ended = registry.end(
+            process.worker_id,
+            view.using,
+            WAIT,
+            beats=process.beats,
+            verdict=verdict.value,
+            reason="shutdown" if draining else "lost",
+            noticed_by=view.noticed_by,
+        )
+    except TRANSIENT as error:
+        report.errors.append(f"{process.worker_id}: {error}")
+        return False
+    if ended:
+        logger.warning(
+            "process.dead",
+            worker_id=process.worker_id,
+            kind=process.kind,
+            verdict=verdict.value,
+            host=process.hostname,
+            last_beat_at=process.last_beat_at.isoformat(),
+        )
+    return ended
+
+
+def _rescue_tasks(view: View, report: Report, dead: dict[str, str]) -> None:
+    """Classify every RUNNING task by its owner and act where the owner is gone."""
+    attempts = list(database.running(view.using))
+    report.running = len(attempts)
+    owners = registry.by_worker_id((attempt.owner for attempt in attempts), view.using)
+    strangers, orphans = [], {}
+    for attempt in attempts:
+        view.alive()
+        owner = owners.get(attempt.owner)
+        if owner is None:
+            strangers.append(attempt)
+        elif owner.state == Process.State.ENDED or owner.worker_id in dead:
+            verdict = dead.get(owner.worker_id) or owner.verdict or Verdict.EXITED.value
+            _settle(attempt, owner, verdict, view, report)
+        elif owner.supervisor == view.supervisor:
+            key = (attempt.task_id, attempt.number)
+            if _is_orphan(attempt, view):
+                since = view.orphans.get(key, monotonic())
+                if monotonic() - since > view.beat:
+                    _settle(attempt, owner, "orphaned", view, report)
+                else:
+                    orphans[key] = since
+                    due = since + view.beat + 0.05
+                    report.confirm_at = min(report.confirm_at or due, due)
+    view.orphans.clear()
+    view.orphans.update(orphans)
+    _watch_strangers(strangers, view, report)
+
+
+def _is_orphan(attempt: Attempt, view: View) -> bool:
+    mine = view.mine()
+    return attempt.owner in mine and mine[attempt.owner] != (attempt.task_id, attempt.number)
+
+
+def _watch_strangers(strangers: list[Attempt], view: View, report: Report) -> None:
+    """Count unregistered tasks' time from our first look, and act on it where asked to."""
+    report.unregistered = len(strangers)
+    known = registry.sightings(view.using)
+    if not strangers and not known:
+        return
+    after = get_settings().unregistered_after
+    now = db_now(view.using)
+    for attempt in strangers:
+        view.alive()
+        sighting = known.pop(attempt.task_id, None)
+        if sighting is None or sighting.attempt != attempt.number:
+            if not view.dry_run:
+                _guarded(view, report, attempt, registry.sight, attempt, view.using, WAIT)
+        elif after is not None and (now - sighting.first_seen_at).total_seconds() > after:
+            _settle(attempt, None, "unregistered", view, report, since=sighting.first_seen_at)
+    if known and not view.dry_run:
+        with short_transaction(view.using, WAIT):
+            Sighting.objects.using(view.using).filter(pk__in=list(known)).delete()
+
+
+def _guarded(
+    view: View, report: Report, attempt: Attempt, call: Callable[..., None], *args: Any
+) -> None:
+    """Run one row's work; whatever is wrong with that row stays with that row."""
+    try:
+        call(*args)
+    except Exception as error:
+        trouble = f"{attempt.task_id}: {type(error).__name__}: {error}"
+        report.errors.append(trouble)
+        if _first_time(view, trouble):
+            logger.exception("rescue.error", task_id=str(attempt.task_id), task=attempt.task_path)
+
+
+def _first_time(view: View, trouble: str) -> bool:
+    """Whether this has not been logged yet: a pass comes every few seconds."""
+    if trouble in view.told:
+        return False
+    if len(view.told) > 10_000:
+        view.told.clear()
+    view.told.add(trouble)
+    return True
+
+
+def _settle(
+    attempt: Attempt,
+    owner: Process | None,
+    verdict: str,
+    view: View,
+    report: Report,
+    since: datetime | None = None,
+) -> None:
+    _guarded(view, report, attempt, _apply, attempt, owner, verdict, view, report, since)
+
+
+def _apply(
+    attempt: Attempt,
+    owner: Process | None,
+    verdict: str,
+    view: View,
+    report: Report,
+    since: datetime | None,
+) -> None:
+    """Apply the policy to one lost attempt, and write down what was done."""
+    entry = _entry(attempt, owner, verdict, view, since)
+    error = _decide(entry, _policy(attempt.task_path, view.using))
+    if not view.dry_run:
+        if error is None:
+            done = database.requeue(attempt, view.using, entry, entry.delay)
+        else:
+            done = database.fail(attempt, view.using, entry, error, entry.evidence)
+        if not done:
+            # Another watcher was quicker, or another transaction holds the row.
+            if database.still_there(attempt, view.using):
+                report.locked.append(str(attempt.task_id))
+                # Once may be another watcher at work; twice is worth a line.
+                again = not _first_time(view, f"locked {attempt.task_id}")
+                if again and _first_time(view, f"still locked {attempt.task_id}"):
+                    logger.warning("rescue.locked", task_id=str(attempt.task_id))
+            return
+        logger.warning(
+            f"task.{entry.action}",
+            task_id=str(attempt.task_id),
+            task=attempt.task_path,
+            queue=attempt.queue_name,
+            attempt=attempt.number,
+            losses=entry.losses,
+            verdict=verdict,
+            reason=entry.reason,
+            evidence=entry.evidence,
+        )
+    report.acts.append(entry)
+
+
+def _entry(
+    attempt: Attempt, owner: Process | None, verdict: str, view: View, since: datetime | None
+) -> LedgerEntry:
+    """The ledger entry of an act on this attempt, its decision still open."""
+    reason = owner.reason if owner is not None else ""
+    # "stopped": it left cleanly, so it never began what it did not know it had claimed.
+    counted = verdict != "orphaned" and reason not in ("shutdown", "stopped")
+    entry = LedgerEntry(
+        task_id=attempt.task_id,
+        task_path=attempt.task_path,
+        queue_name=attempt.queue_name,
+        backend_name=attempt.backend_name,
+        attempt=attempt.number,
+        worker_id=attempt.owner[:128],
+        verdict=verdict,
+        reason=reason,
+        evidence=_evidence(attempt, owner, verdict, since),
+        counted=counted,
+        losses=database.losses(attempt.task_id, view.using) + int(counted),
+        noticed_by=view.noticed_by,
+    )
+    if owner is not None:
+        entry.host = owner.hostname
+        entry.exit_signal, entry.exit_status = owner.exit_signal, owner.exit_status
+        entry.last_proof_of_life = owner.last_beat_at
+    return entry
+
+
+def _policy(task_path: str, using: str) -> Policy:
+    declared = (
+        DeclaredPolicy.objects.using(using)
+        .filter(task_path=task_path[:255])
+        .values_list("options", flat=True)
+        .first()
+    )
+    return policy_for(task_path, declared)
+
+
+def _decide(entry: LedgerEntry, policy: Policy) -> type | None:
+    """Put what the policy says into the entry; returns the exception class of a failure."""
+    if policy.on_lost == "fail":
+        entry.action = LedgerEntry.Action.FAILED
+        return WorkerLost
+    if entry.counted and entry.losses >= policy.max_losses:
+        entry.action = LedgerEntry.Action.QUARANTINED
+        return TaskQuarantined
+    entry.action = LedgerEntry.Action.REQUEUED
+    entry.delay = policy.delay(entry.losses) if entry.counted else 0.0
+    return None
+
+
+def _evidence(attempt: Attempt, owner: Process | None, verdict: str, since: datetime | None) -> str:
+    """One sentence a person can check."""
+    if owner is None:
+        seen = f", seen RUNNING since {since.isoformat()}" if since is not None else ""
+        return f"worker {attempt.owner or '(none)'} never registered{seen}"
+    where = f"worker {owner.worker_id} (pid {owner.pid} on {owner.hostname})"
+    beat = owner.last_beat_at.isoformat()
+    if verdict == "orphaned":
+        return f"{where} is alive and does not hold attempt {attempt.number}"
+    if owner.exit_signal:
+        how = f"was ended by {owner.exit_signal}"
+    elif owner.exit_status is not None:
+        how = f"exited with status {owner.exit_status} while it held the task"
+    elif verdict == Verdict.EXPIRED.value:
+        how = f"let its lease of {owner.lease:g} s run out"
+    else:
+        how = "no longer exists"
+    cause = f", reason: {owner.reason}" if owner.reason else ""
+    return f"{where} {how}{cause}; last beat {beat}"

@@ -1,0 +1,313 @@
+"""``manage.py db_worker``: the stock command with a supervisor around it.
+
+Every flag of the stock command is there with its meaning. It overrides the stock
+command because ``argus_maint`` stands before ``django_tasks_db`` in INSTALLED_APPS.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+import sys
+import threading
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
+from importlib.metadata import version
+from typing import Any
+from uuid import uuid4
+
+from django import get_version
+from django.conf import settings as django_settings
+from django.core.management.base import CommandError
+from django.utils.autoreload import run_with_reloader
+from django_tasks_db.management.commands.db_worker import Command as StockCommand
+
+from argus_maint import __version__, log
+from argus_maint.checks import TAG
+from argus_maint.conf import get_settings, resolve_lease
+from argus_maint.database import close_all
+from argus_maint.jobs.duties import forked_duties, threaded_duties
+from argus_maint.workers import children
+from argus_maint.workers.board import Board, Slot
+from argus_maint.workers.claim import Queues
+from argus_maint.workers.identity import new_incarnation, this_host
+from argus_maint.workers.keeper import Duties, Keeper, Member
+from argus_maint.workers.limits import STACK_SIGNAL
+from argus_maint.workers.orders import Order
+from argus_maint.workers.registry import Group
+from argus_maint.workers.supervisor import Supervisor, SupervisorOptions
+from argus_maint.workers.worker import Worker, WorkerOptions, obey_only_the_pipe
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds above zero")
+    return number
+
+
+def _not_negative(text: str) -> float:
+    return 0.0 if text in ("0", "0.0") else _positive(text)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def _size(text: str) -> int:
+    match = re.fullmatch(r"(\d+)([KMG])i?B?", text, re.IGNORECASE)
+    if match is None or int(match[1]) == 0:
+        raise ArgumentTypeError(f"{text!r} is not a size: write it with its unit, like 512M or 2G")
+    return int(match[1]) << (10 * ("KMG".index(match[2].upper()) + 1))
+
+
+class Command(StockCommand):
+    """A supervisor, its keeper, and N workers."""
+
+    help = (
+        "Run workers that take tasks from the database. A supervisor starts them, restarts "
+        "those that die, and gives what they were running back to the queue. Exit status: "
+        "0 stopped cleanly; 1 wrong settings; 2 wrong arguments; 3 tasks were still running "
+        "at the end of --grace and were given back; 4 with --batch, a worker died on the way."
+    )
+    # All checks would import the URLconf, and with it most of the site, into a process
+    # that never runs a task. A worker imports what its tasks need.
+    requires_system_checks = [TAG]
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """The stock command's arguments, whichever its version, and ours."""
+        super().add_arguments(parser)
+        if "--exclude-queues" not in parser._option_string_actions:  # 0.12.0
+            parser.add_argument(
+                "--exclude-queues",
+                nargs="?",
+                default="",
+                help="Queues to exclude. Separate multiple with a comma.",
+            )
+        parser.set_defaults(reload=None, worker_id=None)
+        ours = parser.add_argument_group("supervision (argus_maint)")
+        ours.add_argument(
+            "--processes",
+            type=_count,
+            default=1,
+            metavar="N",
+            help="Worker processes to run (default: %(default)s).",
+        )
+        ours.add_argument(
+            "--time-limit",
+            type=_positive,
+            metavar="SECONDS",
+            help="Report a task that runs longer, with its stack, unless its own policy has a "
+            "limit. It is ended only where its policy says on_overdue: kill (default: none).",
+        )
+        ours.add_argument(
+            "--lease",
+            type=_positive,
+            metavar="SECONDS",
+            help="After this long without a heartbeat others may take this host for dead. The "
+            "beat becomes a third of it (default: the setting PROCESSES, else 15 s).",
+        )
+        ours.add_argument(
+            "--grace",
+            type=_not_negative,
+            default=30.0,
+            metavar="SECONDS",
+            help="Time for running tasks to finish after SIGTERM, SIGINT, SIGQUIT or SIGHUP; "
+            "then they are given back to the queue. A second signal ends it at once "
+            "(default: %(default)g).",
+        )
+        ours.add_argument(
+            "--max-rss",
+            type=_size,
+            metavar="SIZE",
+            help="Replace a worker whose resident memory after a task is above this, "
+            "like 512M (default: never).",
+        )
+        for action in parser._actions:
+            if "--max-tasks" in action.option_strings:
+                action.help = (
+                    "Replace a worker after this many tasks; with --batch it ends instead "
+                    "(default: never)."
+                )
+            if "--worker-id" in action.option_strings:
+                action.help = (
+                    "Name of this supervisor, for people. Its workers get unique ids that "
+                    "start with it (default: host name and a random part)."
+                )
+                action.default = SUPPRESS if action.default is SUPPRESS else None
+
+    def configure_logging(self, verbosity: int) -> None:
+        """As the stock command: a logger nobody has given a handler writes to stdout."""
+        super().configure_logging(verbosity)
+        logger = logging.getLogger(log.ROOT)
+        logger.setLevel([logging.CRITICAL, logging.INFO, logging.DEBUG][min(verbosity, 2)])
+        if not logger.hasHandlers():
+            handler = logging.StreamHandler(self.stdout)
+            handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+            logger.addHandler(handler)
+
+    def handle(self, *, verbosity: int, **options: Any) -> None:
+        """Check what was asked for and run it."""
+        self.configure_logging(verbosity)
+        self._refuse(options)
+        config = get_settings()
+        try:
+            lease, beat = resolve_lease(options["lease"], None, config)
+        except ValueError as error:
+            raise CommandError(f"--lease: {error}") from error
+        reload = self._reload(options)
+        host = this_host()
+        incarnation = new_incarnation()
+        name = options["worker_id"] or f"{host.hostname[:40]}-{incarnation[:6]}"
+        queues = self._queues(options)
+        worker_options = WorkerOptions(
+            queues=queues,
+            interval=options["interval"],
+            batch=options["batch"],
+            startup_delay=options["startup_delay"],
+            max_tasks=options["max_tasks"],
+            max_rss=options["max_rss"],
+            time_limit=options["time_limit"],
+            name=name,
+            incarnation=incarnation,
+            beat=beat,
+        )
+        group = Group(
+            supervisor=uuid4(),
+            name=name,
+            host=host,
+            lease=lease,
+            info={
+                "queues": list(queues.names),
+                "excluded": list(queues.excluded),
+                "backend": queues.backend_name,
+                "processes": options["processes"],
+                "python": sys.version.split()[0],
+                "django": get_version(),
+                "django_tasks_db": version("django-tasks-db"),
+                "argus_maint": __version__,
+            },
+        )
+        crew = _Crew(group, worker_options, beat, config.process_retention)
+        close_all()
+        if reload:
+            run_with_reloader(crew.run_in_process)
+            return
+        limits = SupervisorOptions(
+            processes=options["processes"],
+            grace=options["grace"],
+            lease=lease,
+            beat=beat,
+            batch=options["batch"],
+            max_tasks=options["max_tasks"],
+        )
+        board = Board(options["processes"])
+        status = Supervisor(
+            limits,
+            board,
+            work=crew.work,
+            keep=lambda members, pending, orders: crew.keep(board, members, pending, orders),
+        ).run()
+        if status:
+            sys.exit(status)
+
+    def _refuse(self, options: dict[str, Any]) -> None:
+        """What the stock parser lets through, and its worker then trips over."""
+        for flag, name in (("--interval", "interval"), ("--backend", "backend_name")):
+            if options[name] is None:
+                raise CommandError(f"{flag} needs a value")
+        if options["max_tasks"] is not None and options["max_tasks"] < 1:  # 0.12.0
+            raise CommandError("--max-tasks must be 1 or more")
+
+    def _reload(self, options: dict[str, Any]) -> bool:
+        """Whether to run one worker in this process, and restart it when code changes."""
+        asked = options["reload"]
+        if asked and options["batch"]:
+            self.stderr.write("--reload and --batch exclude each other; going on without --reload")
+            return False
+        if asked and options["processes"] > 1:
+            raise CommandError("--reload runs one worker: leave out --processes, or --reload")
+        if asked is None:
+            return bool(
+                django_settings.DEBUG and not options["batch"] and options["processes"] == 1
+            )
+        return bool(asked)
+
+    def _queues(self, options: dict[str, Any]) -> Queues:
+        names = tuple(filter(None, (options["queue_name"] or "").split(",")))
+        excluded = tuple(filter(None, (options["exclude_queues"] or "").split(",")))
+        if not names:
+            raise CommandError("--queue-name names no queue: give one, several with commas, or '*'")
+        if excluded and "*" not in names:
+            raise CommandError("--exclude-queues can only be used with --queue-name=*")
+        return Queues(options["backend_name"], names, excluded)
+
+
+class _Crew:
+    """What the processes of one supervisor run."""
+
+    def __init__(self, group: Group, options: WorkerOptions, beat: float, retention: float) -> None:
+        self.group, self.options, self.beat, self.retention = group, options, beat, retention
+
+    def work(self, slot: Slot, number: int, orders: int, stack: int) -> None:
+        """The life of a worker process."""
+        import faulthandler
+
+        worker = Worker(self.options, slot, number, orders)
+        faulthandler.register(STACK_SIGNAL, file=stack, all_threads=True)
+        obey_only_the_pipe(worker)
+        children.unblock()
+        worker.run()
+
+    def keep(
+        self,
+        board: Board,
+        members: list[tuple[int, int, int]],
+        pending: list[Order],
+        orders: int,
+    ) -> None:
+        """The life of a keeper process."""
+        crew = [Member(0, os.getppid(), None)]
+        crew += [Member(number, pid, board.slots[place]) for number, pid, place in members]
+        children.ignore_signals()
+        children.unblock()
+        self._keeper(board, crew, pending, orders, forked_duties()).run()
+
+    def run_in_process(self) -> None:
+        """``--reload``: one worker in this thread, the keeper in another."""
+        board = Board(1)
+        slot = board.slots[0]
+        slot.reset(1)
+        orders, _open = os.pipe()
+        pid = os.getpid()
+        keeper = self._keeper(
+            board, [Member(0, pid, None), Member(1, pid, slot)], [], os.pipe()[0], threaded_duties()
+        )
+        threading.Thread(target=keeper.run, name="argus_maint keeper", daemon=True).start()
+        Worker(self.options, slot, 1, orders).run()
+
+    def _keeper(
+        self,
+        board: Board,
+        members: list[Member],
+        pending: list[Order],
+        orders: int,
+        duties: Duties,
+    ) -> Keeper:
+        return Keeper(
+            self.group,
+            self.options.incarnation,
+            board,
+            members,
+            pending,
+            orders,
+            duties,
+            beat=self.beat,
+            retention=self.retention,
+        )

@@ -1,0 +1,130 @@
+"""Memory shared by a supervisor, its keeper and its workers.
+
+One anonymous shared mapping, made before the first fork. The keeper writes the
+leases, each worker writes what it is doing, the supervisor reads both and never
+needs a database to know. Every field has exactly one writer at a time; fields
+that belong together are guarded by a sequence number (odd while being written),
+so a reader never acts on half of an update.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import time
+import uuid
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Phase(IntEnum):
+    """What a worker is doing."""
+
+    STARTING = 0
+    IDLE = 1
+    CLAIMING = 2
+    RUNNING = 3
+    FINISHING = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The attempt a worker holds: which, since when, and how long it may take."""
+
+    task_id: uuid.UUID
+    attempt: int
+    since: float
+    limit: float  # seconds; 0 is none
+    kill: bool  # on_overdue is "kill"
+
+
+class _Header(ctypes.Structure):
+    _fields_ = (
+        ("keeper_alive", ctypes.c_double),  # keeper: its loop last turned
+        ("last_commit", ctypes.c_double),  # keeper: its last committed beat
+        ("acked", ctypes.c_uint64),  # keeper: last order it has carried out
+    )
+
+
+class _Slot(ctypes.Structure):
+    _fields_ = (
+        # written by the keeper
+        ("lease_until", ctypes.c_double),
+        ("epoch", ctypes.c_uint64),
+        # written by the supervisor
+        ("number", ctypes.c_uint64),  # of the child that has this slot
+        ("ending", ctypes.c_uint64),
+        # written by the worker
+        ("phase", ctypes.c_uint64),
+        ("call_since", ctypes.c_double),  # start of the database call in hand; 0 is none
+        ("empty_at", ctypes.c_double),  # start of the last look that found nothing
+        ("last_finish", ctypes.c_double),
+        ("finished", ctypes.c_uint64),
+        ("refused", ctypes.c_uint64),
+        ("sequence", ctypes.c_uint64),
+        ("task_high", ctypes.c_uint64),
+        ("task_low", ctypes.c_uint64),
+        ("attempt", ctypes.c_uint64),
+        ("since", ctypes.c_double),
+        ("limit", ctypes.c_double),
+        ("kill", ctypes.c_uint64),
+    )
+
+
+class Slot:
+    """One worker's part of the board."""
+
+    def __init__(self, raw: _Slot) -> None:
+        self.raw = raw
+
+    def reset(self, number: int) -> None:
+        """Clear everything for a new child (the supervisor, before it starts one here)."""
+        ctypes.memset(ctypes.addressof(self.raw), 0, ctypes.sizeof(self.raw))
+        self.raw.number = number
+
+    def hold(
+        self, task_id: uuid.UUID, attempt: int, since: float, limit: float, kill: bool
+    ) -> None:
+        """Publish the attempt in hand (the worker)."""
+        raw = self.raw
+        raw.sequence += 1
+        raw.task_high, raw.task_low = task_id.int >> 64, task_id.int & (2**64 - 1)
+        raw.attempt, raw.since, raw.limit, raw.kill = attempt, since, limit, int(kill)
+        raw.sequence += 1
+
+    def release(self) -> None:
+        """Publish that nothing is held (the worker)."""
+        raw = self.raw
+        raw.sequence += 1
+        raw.task_high = raw.task_low = raw.attempt = 0
+        raw.since = raw.limit = 0.0
+        raw.sequence += 1
+
+    def held(self) -> Held | None:
+        """What the worker holds. After its death even a half-written entry is read."""
+        raw = self.raw
+        for tries in range(100):
+            if tries > 50:  # the writer may have been preempted, or stopped, in the middle
+                time.sleep(0.0002)
+            before = raw.sequence
+            entry = (raw.task_high, raw.task_low, raw.attempt, raw.since, raw.limit, raw.kill)
+            if before == raw.sequence and not before & 1:
+                break
+        high, low, attempt, since, limit, kill = entry
+        if not high and not low:
+            return None
+        return Held(uuid.UUID(int=high << 64 | low), attempt, since, limit, bool(kill))
+
+
+class Board:
+    """The whole mapping: one header and ``size`` slots."""
+
+    def __init__(self, size: int) -> None:
+        length = ctypes.sizeof(_Header) + size * ctypes.sizeof(_Slot)
+        self._memory = mmap.mmap(-1, length)  # shared and anonymous: children inherit it
+        self.header = _Header.from_buffer(self._memory)
+        offset = ctypes.sizeof(_Header)
+        self.slots = [
+            Slot(_Slot.from_buffer(self._memory, offset + index * ctypes.sizeof(_Slot)))
+            for index in range(size)
+        ]

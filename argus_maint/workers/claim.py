@@ -1,0 +1,179 @@
+"""Taking a task, and making sure of it.
+
+A claim is one statement, which the server finishes whatever becomes of the client: a
+worker that freezes in the middle leaves no transaction open that hides a READY row.
+
+- PostgreSQL: ``UPDATE ... WHERE id = (SELECT ... FOR UPDATE SKIP LOCKED) RETURNING`` in
+  autocommit.
+- MariaDB: an anonymous block with a transaction inside (``BEGIN NOT ATOMIC``).
+- SQLite: a plain SELECT and a guarded UPDATE; who loses the race looks again.
+
+On each the UPDATE also demands that the worker's own registration has not ended,
+so no task can be taken under an id that others believe dead.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connections, transaction
+from django.db.models import Exists, QuerySet
+from django.utils import timezone
+from django_tasks_db.models import DBTaskResult
+
+from argus_maint.backends.database import READY, RUNNING
+from argus_maint.models import Process
+
+RACES = 20  # lost races in a row before the caller looks after its other duties
+
+
+class LostRace(Exception):
+    """There were tasks, and others took every one that was tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """Which tasks a worker takes."""
+
+    backend_name: str
+    names: tuple[str, ...]
+    excluded: tuple[str, ...] = ()
+
+    def ready(self, using: str) -> QuerySet[DBTaskResult]:
+        """READY and due, best first."""
+        rows = DBTaskResult.objects.using(using).ready().filter(backend_name=self.backend_name)
+        if "*" not in self.names:
+            rows = rows.filter(queue_name__in=self.names)
+        if self.excluded:
+            rows = rows.exclude(queue_name__in=self.excluded)
+        return rows
+
+
+def _registered(worker_id: str, using: str) -> Exists:
+    alive = Process.objects.using(using).filter(worker_id=worker_id)
+    return Exists(alive.exclude(state=Process.State.ENDED))
+
+
+def claim(queues: Queues, worker_id: str, using: str) -> DBTaskResult | None:
+    """Take the best READY task, or None where there is none.
+
+    Raises LostRace when others were quicker every time. When a database error is
+    raised the claim may have been committed all the same: see ``adopt``.
+    """
+    connection: Any = connections[using]
+    connection.ensure_connection()  # or the look at its version opens one, and closes it again
+    if connection.vendor == "postgresql":
+        return _claim_in_one(queues, worker_id, using)
+    if connection.vendor == "mysql" and connection.mysql_is_mariadb:
+        return _claim_in_block(queues, worker_id, using)
+    for _ in range(RACES):
+        row = _claim_guarded(queues, worker_id, using)
+        if row is None or row.status == RUNNING:
+            return row
+    raise LostRace
+
+
+def _claim_in_one(queues: Queues, worker_id: str, using: str) -> DBTaskResult | None:
+    table = connections[using].ops.quote_name(DBTaskResult._meta.db_table)
+    ours = connections[using].ops.quote_name(Process._meta.db_table)
+    best = queues.ready(using).values("pk")[:1].query.get_compiler(using)
+    chosen, params = best.as_sql()
+    # The ORM refuses FOR UPDATE in autocommit, where a single statement needs no BEGIN.
+    sql = (  # made of names and of the ORM's own SQL; every value is a parameter
+        f"UPDATE {table} SET status = 'RUNNING', started_at = %s, "  # noqa: S608
+        f"worker_ids = worker_ids || %s::jsonb "
+        f"WHERE id = ({chosen} FOR UPDATE SKIP LOCKED) AND status = 'READY' "
+        f"AND EXISTS (SELECT 1 FROM {ours} WHERE worker_id = %s AND state <> 'ended') "
+        f"RETURNING *"
+    )
+    rows = DBTaskResult.objects.using(using).raw(
+        sql, [timezone.now(), json.dumps([worker_id]), *params, worker_id]
+    )
+    return next(iter(rows), None)
+
+
+def _claim_in_block(queues: Queues, worker_id: str, using: str) -> DBTaskResult | None:
+    quote, features = connections[using].ops.quote_name, connections[using].features
+    table, ours = quote(DBTaskResult._meta.db_table), quote(Process._meta.db_table)
+    best, params = queues.ready(using).values("pk")[:1].query.get_compiler(using).as_sql()
+    skip = " SKIP LOCKED" if features.has_select_for_update_skip_locked else ""
+    sql = (
+        f"BEGIN NOT ATOMIC "  # noqa: S608
+        f"DECLARE chosen TYPE OF {table}.id; "
+        f"DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN ROLLBACK; RESIGNAL; END; "
+        f"START TRANSACTION; "
+        f"{best} INTO chosen FOR UPDATE{skip}; "
+        f"UPDATE {table} SET status = 'RUNNING', started_at = %s, "
+        f"worker_ids = JSON_MERGE_PRESERVE(worker_ids, %s) "
+        f"WHERE id = chosen AND status = 'READY' "
+        f"AND EXISTS (SELECT 1 FROM {ours} WHERE worker_id = %s AND state <> 'ended'); "
+        f"IF ROW_COUNT() = 0 THEN SET chosen = NULL; END IF; "
+        f"COMMIT; "
+        f"SELECT * FROM {table} WHERE id = chosen; END"
+    )
+    rows = DBTaskResult.objects.using(using).raw(
+        sql, [*params, timezone.now(), json.dumps([worker_id]), worker_id]
+    )
+    return next(iter(rows), None)
+
+
+def _claim_guarded(queues: Queues, worker_id: str, using: str) -> DBTaskResult | None:
+    """One try: the row claimed (RUNNING), the row lost to another (READY), or None."""
+    if not connections[using].features.has_select_for_update_skip_locked:
+        row = queues.ready(using).first()
+        return row and _take(row, worker_id, using)
+    with transaction.atomic(using):
+        row = queues.ready(using).select_for_update(skip_locked=True).first()
+        return row and _take(row, worker_id, using)
+
+
+def _take(row: DBTaskResult, worker_id: str, using: str) -> DBTaskResult:
+    before = row.worker_ids
+    values: dict[str, Any] = {
+        "status": RUNNING,
+        "started_at": timezone.now(),
+        # What is no list becomes one, as on the other databases.
+        "worker_ids": [*(before if isinstance(before, list) else [before]), worker_id],
+    }
+    rows = DBTaskResult.objects.using(using).filter(
+        _registered(worker_id, using), pk=row.pk, status=READY, worker_ids=before
+    )
+    if rows.update(**values):
+        for name, value in values.items():
+            setattr(row, name, value)
+    return row
+
+
+def confirm(row: DBTaskResult, worker_id: str, using: str) -> bool:
+    """Claim the same attempt once more; False when it has been given to another.
+
+    For a claim whose reply was lost or came late. The new ``started_at`` is a new
+    fencing token, so a watcher that is just about to give the task back finds the row
+    changed.
+    """
+    started_at = timezone.now()
+    rows = DBTaskResult.objects.using(using).filter(
+        _registered(worker_id, using),
+        pk=row.pk,
+        status=RUNNING,
+        worker_ids=row.worker_ids,
+        started_at=row.started_at,
+    )
+    if not rows.update(started_at=started_at):
+        return False
+    row.started_at = started_at
+    return True
+
+
+def adopt(worker_id: str, using: str) -> DBTaskResult | None:
+    """The task this worker owns without knowing, because the reply to its claim was lost.
+
+    A worker id belongs to one incarnation of one process, so every RUNNING row it owns
+    is its own.
+    """
+    for row in DBTaskResult.objects.using(using).filter(status=RUNNING).order_by("pk"):
+        if row.worker_ids and row.worker_ids[-1] == worker_id:
+            return row
+    return None

@@ -1,0 +1,428 @@
+"""Under a service manager: what it is told, what it sends, and being PID 1."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from django.db import connection
+
+from argus_maint.workers import supervisor as module
+from argus_maint.workers.board import Board
+from argus_maint.workers.notify import Manager
+from argus_maint.workers.supervisor import Supervisor, SupervisorOptions
+from tests import tasks
+from tests.faults import namespace
+from tests.lab import Lab, Supervised, until
+from tests.workers import chores
+
+NOWHERE = "/no/such/place" if connection.vendor == "sqlite" else "argus_maint_no_such_database"
+
+
+# -- the protocol of systemd ---------------------------------------------------------
+
+
+class Ear:
+    """The socket of a service manager, and what has been said on it."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.said: list[str] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
+        self._socket.setblocking(False)
+
+    def heard(self, text: str, times: int = 1) -> list[str]:
+        """All messages up to the one that holds ``text`` for that many times."""
+        until(lambda: sum(text in each for each in self.listen()) >= times, what=text)
+        return self.said
+
+    def listen(self) -> list[str]:
+        while True:
+            try:
+                self.said.append(self._socket.recv(4096).decode())
+            except BlockingIOError:
+                return self.said
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture(params=["path", "abstract"])
+def ear(request: pytest.FixtureRequest) -> Iterator[Ear]:
+    with tempfile.TemporaryDirectory() as folder:  # a short path: an address has 108 bytes
+        ear = Ear(f"{folder}/notify" if request.param == "path" else f"@argus-maint-{folder}")
+        yield ear
+        ear.close()
+
+
+def test_the_service_manager_is_told_of_ready_of_life_and_of_the_end(life: Lab, ear: Ear) -> None:
+    worker = life.worker("--grace=7", NOTIFY_SOCKET=ear.address, WATCHDOG_USEC="300000").ready()
+    said = ear.heard("WATCHDOG=1", times=5)
+    assert said[0].startswith("EXTEND_TIMEOUT_USEC=") or "READY=1" in said[0]
+    assert sum("READY=1" in each for each in said) == 1
+    # A pulse before it was ready would be taken for a start that has succeeded.
+    ready = next(n for n, each in enumerate(said) if "READY=1" in each)
+    assert not any("WATCHDOG=1" in each for each in said[:ready])
+    # What a task starts must not speak for us.
+    for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC"):
+        result = chores.environment.enqueue(name)
+        assert life.until_status(result, "SUCCESSFUL").return_value is None
+
+    assert worker.stop() == 0
+    stopping = [each for each in ear.listen() if "STOPPING=1" in each]
+    assert "EXTEND_TIMEOUT_USEC=15000000" in stopping[0]  # the grace, and time to sign off
+
+
+def test_a_start_that_waits_for_the_database_is_not_ready_and_not_failed(life: Lab) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        ear = Ear(f"{folder}/notify")
+        worker = life.worker(
+            NOTIFY_SOCKET=ear.address,
+            WATCHDOG_USEC="300000",
+            ARGUS_MAINT_TEST_DB_NAME=NOWHERE,
+            LIFE_PATCH=json.dumps({"argus_maint.workers.supervisor.PATIENCE": 0.5}),
+        )
+        ear.heard("EXTEND_TIMEOUT_USEC")
+        until(lambda: "keeper.waiting" in worker.log)
+        assert worker.stop() == 0
+        assert not any("READY=1" in each for each in ear.listen())
+        ear.close()
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float], list[str]]]:
+    """A supervisor with a clock of ours: what it tells its manager when it looks that late."""
+    monkeypatch.setenv("NOTIFY_SOCKET", "/nowhere")
+    monkeypatch.setenv("WATCHDOG_USEC", "600000000")
+    clock, said = [0.0], []
+    monkeypatch.setattr(module, "now", lambda: clock[0])
+    monkeypatch.setattr(Manager, "tell", lambda self, text: said.append(text))
+    options = SupervisorOptions(processes=1, grace=30, lease=15, beat=5, batch=False)
+    supervisor = Supervisor(options, Board(1), lambda *_: None, lambda *_: None)
+
+    def at(when: float) -> list[str]:
+        clock[0] = when
+        said.clear()
+        supervisor._ping()
+        return list(said)
+
+    at.supervisor = supervisor  # type: ignore[attr-defined]
+    yield at
+    for descriptor in (*supervisor.lifeline, *supervisor.wakeup, supervisor.places[0].stack):
+        os.close(descriptor)
+
+
+def test_a_start_that_waits_asks_for_more_time_before_it_has_run_out(told: Any) -> None:
+    """However rare the watchdog is to be pinged: each message is good for 15 s."""
+    asked = [when for when in range(60) if "EXTEND_TIMEOUT_USEC=15000000" in told(when)]
+    assert all(after - before < 15 for before, after in zip(asked, asked[1:], strict=False))
+    assert asked[-1] == 55
+    told.supervisor.board.header.last_commit = 56.0
+    # The watchdog's time runs from READY on: it is not left waiting for the next round.
+    assert told(57) == ["READY=1\nSTATUS=working with 1 workers", "WATCHDOG=1"]
+    pinged = [57, *(when for when in range(58, 1000) if told(when) == ["WATCHDOG=1"])]
+    assert all(after - before == 300 for before, after in zip(pinged, pinged[1:], strict=False))
+
+
+def test_a_watchdog_of_another_process_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "3000000")
+    monkeypatch.setenv("WATCHDOG_PID", str(os.getpid() + 1))
+    assert Manager().watchdog_every is None
+    monkeypatch.setenv("WATCHDOG_USEC", "3000000")
+    monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
+    assert Manager().watchdog_every == 1.5
+    assert not {"WATCHDOG_USEC", "WATCHDOG_PID", "NOTIFY_SOCKET"} & set(os.environ)
+
+
+def test_a_manager_that_does_not_listen_is_no_reason_to_stop(lab: Lab) -> None:
+    worker = lab.worker(NOTIFY_SOCKET="/no/such/socket").ready()
+    lab.until_status(tasks.add.enqueue(1, 2), "SUCCESSFUL")
+    assert worker.stop() == 0
+
+
+# -- PID 1 ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def alone() -> tuple[str, ...]:
+    if why := namespace.missing():
+        pytest.skip(f"no PID namespace: {why}")
+    return namespace.ALONE
+
+
+def test_as_pid_1_it_obeys_term_and_finishes_what_is_in_hand(
+    lab: Lab, alone: tuple[str, ...]
+) -> None:
+    worker = lab.worker(prefix=alone).ready()
+    assert worker.rows("supervisor")[0].pid == 1
+    result = tasks.wait_for.enqueue(lab.path("go"))
+    lab.until_status(result, "RUNNING")
+
+    os.kill(namespace.supervisor(worker), signal.SIGTERM)
+    until(lambda: "supervisor.stopping" in worker.log)
+    Path(lab.path("go")).touch()
+
+    assert worker.wait() == 0
+    assert lab.row(result).status == "SUCCESSFUL"
+
+
+def test_as_pid_1_it_buries_the_orphans_of_its_tasks(life: Lab, alone: tuple[str, ...]) -> None:
+    worker = life.worker(prefix=alone).ready()
+    result = chores.leave_an_orphan.enqueue(1.5)
+    inside = life.until_status(result, "SUCCESSFUL").return_value
+    orphan = psutil.Process(namespace.outside(worker, inside))
+    assert orphan.ppid() == namespace.supervisor(worker)
+
+    until(lambda: not orphan.is_running(), what="reaped")
+
+    life.until_status(tasks.add.enqueue(1, 2), "SUCCESSFUL")
+    assert namespace.stop(worker) == 0
+
+
+# -- the managers themselves ------------------------------------------------------------
+
+
+class Managed(Supervised):
+    """A ``db_worker`` that a service manager runs; ``process`` is the manager."""
+
+    @property
+    def main(self) -> int:
+        """The supervisor's pid, where the manager sees it."""
+        (row,) = self.rows("supervisor")
+        return row.pid
+
+
+def command(name: str) -> list[str]:
+    flags = ["--no-startup-delay", "--interval=0.05", "--lease=3", "--processes=2"]
+    return [sys.executable, "-m", "django", "db_worker", f"--worker-id={name}", *flags]
+
+
+def managed(lab: Lab, name: str, arguments: list[str]) -> Managed:
+    log = Path(lab.path(f"{name}.log"))
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            arguments,
+            env=lab.env,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd=lab.folder,
+        )
+    worker = Managed(process, log, name)
+    lab.started.append(worker)
+    worker.ready(2)
+    return worker
+
+
+def killed_and_restarted(
+    lab: Lab, worker: Managed, kill: Callable[[], Any], seconds: float = 2
+) -> None:
+    """The manager restarts what was killed, and the task in hand comes back by itself."""
+    result = tasks.append.enqueue(lab.path("out"), "a", seconds)
+    until(lambda: lab.lines("out"))
+    before = worker.rows("supervisor")[0].worker_id
+
+    kill()
+
+    def another() -> bool:
+        rows = worker.rows("supervisor")
+        return len(rows) == 1 and rows[0].worker_id != before
+
+    until(another, what="a new supervisor")
+    assert len(lab.until_status(result, "SUCCESSFUL").worker_ids) == 2
+    assert lab.ledger(result)[0].verdict == "exited"
+
+
+def finished_while_it_stops(lab: Lab, stop: Callable[[], subprocess.Popen[str]]) -> str:
+    """Stopping waits for the task in hand; returns what the manager's tool has printed."""
+    result = tasks.wait_for.enqueue(lab.path("go"))
+    lab.until_status(result, "RUNNING")
+    tool = stop()
+    lab_row = lab.row(result)
+    until(lambda: lab.holder(lab_row).state == "draining", what="it stops")
+    Path(lab.path("go")).touch()
+    output, _ = tool.communicate(timeout=60)
+    assert tool.returncode == 0, output
+    row = lab.row(result)
+    assert (row.status, len(row.worker_ids)) == ("SUCCESSFUL", 1)
+    assert lab.ledger(result) == []
+    return output
+
+
+def tool(lab: Lab, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        arguments,
+        env=lab.env,
+        cwd=lab.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("runsv") is None, reason="needs Debian's package runit")
+def test_runit(lab: Lab) -> None:
+    service = lab.folder / "service"
+    service.mkdir()
+    run = service / "run"
+    run.write_text("#!/bin/sh\nexec 2>&1\nexec " + " ".join(command("runit")) + "\n")
+    run.chmod(0o755)
+    worker = managed(lab, "runit", ["runsv", str(service)])
+
+    killed_and_restarted(lab, worker, lambda: os.kill(worker.main, signal.SIGKILL))
+    output = finished_while_it_stops(lab, lambda: tool(lab, "sv", "-w45", "down", str(service)))
+
+    assert output.startswith("ok: down")
+    assert worker.rows("supervisor") == []
+
+
+@pytest.fixture
+def supervisord(tmp_path: Path) -> Path:
+    """A folder with supervisord and supervisorctl."""
+    if found := shutil.which("supervisord"):
+        return Path(found).parent
+    venv.create(tmp_path / "venv", with_pip=True)
+    folder = tmp_path / "venv" / "bin"
+    pip = [str(folder / "python"), "-m", "pip", "install", "-qq", "supervisor", "setuptools<81"]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"supervisord cannot be installed: {done.stderr.strip().splitlines()[-1]}")
+    return folder
+
+
+@pytest.mark.slow
+def test_supervisord(lab: Lab, supervisord: Path) -> None:
+    with tempfile.TemporaryDirectory() as short:
+        config = lab.folder / "supervisord.conf"
+        config.write_text(
+            f"""
+[supervisord]
+nodaemon=true
+logfile=/dev/null
+logfile_maxbytes=0
+pidfile={short}/pid
+[unix_http_server]
+file={short}/socket
+[supervisorctl]
+serverurl=unix://{short}/socket
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+[program:worker]
+command={" ".join(command("supervisord"))}
+stopsignal=TERM
+stopasgroup=true
+stopwaitsecs=45
+autorestart=unexpected
+startsecs=0
+"""
+        )
+        worker = managed(
+            lab, "supervisord", [str(supervisord / "supervisord"), "-n", "-c", str(config)]
+        )
+        ctl = [str(supervisord / "supervisorctl"), "-c", str(config)]
+
+        killed_and_restarted(lab, worker, lambda: os.kill(worker.main, signal.SIGKILL))
+        output = finished_while_it_stops(lab, lambda: tool(lab, *ctl, "stop", "worker"))
+
+        assert output.strip() == "worker: stopped"
+        status = tool(lab, *ctl, "status").communicate(timeout=30)[0]
+        assert status.split()[:2] == ["worker", "STOPPED"]
+
+
+SYSTEMD = """
+set -e
+mount --make-rprivate /
+mount -t tmpfs tmpfs /run
+mkdir -p /run/systemd/system /run/user/0
+chmod 700 /run/user/0
+export XDG_RUNTIME_DIR=/run/user/0 HOME="$1" XDG_CONFIG_HOME="$1/config"
+/lib/systemd/systemd --user --log-target=console  # not as PID 1: it would boot the machine
+"""
+
+
+def _why_no_systemd() -> str:
+    if os.geteuid() != 0:
+        return "needs root"
+    if not Path("/lib/systemd/systemd").exists():
+        return "needs systemd's files"
+    return namespace.missing()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(_why_no_systemd()), reason=_why_no_systemd() or "-")
+def test_systemd(lab: Lab) -> None:
+    units = lab.folder / "config" / "systemd" / "user"
+    units.mkdir(parents=True)
+    names = [name for name in lab.env if name.startswith(("ARGUS_MAINT", "DJANGO", "PYTHON"))]
+    (lab.folder / "environment").write_text(
+        "".join(f"{name}='{lab.env[name]}'\n" for name in [*names, "PATH"])
+    )
+    (units / "worker.service").write_text(
+        f"""
+[Service]
+Type=notify
+EnvironmentFile={lab.folder}/environment
+ExecStart={" ".join(command("systemd"))}
+WorkingDirectory={lab.folder}
+StandardOutput=append:{lab.folder}/worker.log
+StandardError=append:{lab.folder}/worker.log
+WatchdogSec=3
+TimeoutStopSec=45
+Restart=on-failure
+RestartSec=0
+"""
+    )
+    lab.env["SYSTEMD_LOG_LEVEL"] = "info"
+    alone = [*namespace.ALONE, "--mount", "sh", "-c", SYSTEMD, "sh", str(lab.folder)]
+    log = Path(lab.path("systemd.log"))
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            alone, env=lab.env, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+    worker = Managed(process, log, "systemd")
+    lab.started.append(worker)
+    inner = namespace.supervisor(worker)
+
+    def systemctl(*arguments: str) -> subprocess.Popen[str]:
+        enter = ["nsenter", f"--target={inner}", "--mount", "--pid"]
+        env = ["env", "XDG_RUNTIME_DIR=/run/user/0", "systemctl", "--user"]
+        return tool(lab, *enter, *env, *arguments)
+
+    def show(name: str) -> str:
+        shown = systemctl("show", "worker.service", f"--property={name}", "--value")
+        return shown.communicate(timeout=30)[0].strip()
+
+    until(lambda: systemctl("list-units").wait(30) == 0, what="systemd answers")
+    # Returns when READY has been said: the unit is of type notify.
+    output, _ = (started := systemctl("start", "worker.service")).communicate(timeout=60)
+    assert started.returncode == 0, output
+    assert show("ActiveState") == "active"
+    assert show("StatusText") == "working with 2 workers"
+    worker.ready(2)
+
+    main = int(show("MainPID"))
+    stopped = namespace.outside(worker, main)
+    # Not killed but stopped: it is silent, and the watchdog ends it.
+    killed_and_restarted(lab, worker, lambda: os.kill(stopped, signal.SIGSTOP), seconds=8)
+    assert show("NRestarts") == "1"
+    worker.ready(2)
+
+    finished_while_it_stops(lab, lambda: systemctl("stop", "worker.service"))
+    assert (show("ActiveState"), show("Result")) == ("inactive", "success")
+    assert show("ExecMainStatus") == "0"
