@@ -1,0 +1,80 @@
+"""``manage.py maint``: look at the queue, and put right what is wrong with it.
+
+The work is done elsewhere: each subcommand is a module of ``management.maint``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError, InterfaceError, ProgrammingError
+from django.db.utils import OperationalError
+
+from argus_maint import log
+from argus_maint.checks import TAG
+from argus_maint.database import task_database
+from argus_maint.management.maint import fail, history, requeue, rescue, status, tasks
+from argus_maint.management.maint.arguments import Parser, add_subcommand
+from argus_maint.management.maint.context import Context
+from argus_maint.observe.screen import Screen
+
+SUBCOMMANDS = {each.NAME: each for each in (status, rescue, tasks, requeue, fail, history)}
+INTERRUPTED = 130
+_MISSING = ("no such table", "does not exist", "doesn't exist")
+
+
+class Command(BaseCommand):
+    """One command with subcommands."""
+
+    help = "Look at the task queue, and put right what is wrong with it."
+    requires_system_checks = [TAG]
+    missing_args_message = f"name a subcommand: {', '.join(SUBCOMMANDS)}"
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """One parser for each subcommand."""
+        parser.__class__ = Parser  # Django makes it, and asks nobody which class
+        subparsers = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=True)
+        for each in SUBCOMMANDS.values():
+            add_subcommand(subparsers, each)
+
+    def handle(self, *args: Any, subcommand: str, **options: Any) -> None:
+        """Run one subcommand; its exit status is ours."""
+        logger = logging.getLogger(log.ROOT)
+        if options["verbosity"] < 2 and not logger.hasHandlers():
+            logger.addHandler(logging.NullHandler())  # what happens is on the screen already
+        colours = (options["no_color"], options["force_color"])
+        try:
+            context = Context(
+                task_database(), Screen(self.stdout, *colours), Screen(self.stderr, *colours)
+            )
+            code = SUBCOMMANDS[subcommand].run(context, options)
+        except DatabaseError as error:
+            raise CommandError(_plainly(error)) from error
+        except InterfaceError as error:
+            raise CommandError(_plainly(error)) from error
+        except BrokenPipeError:  # the reader, head or less, has seen enough
+            # Else Python complains once more when it flushes at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        except KeyboardInterrupt:
+            self.stderr.write("interrupted")
+            sys.exit(INTERRUPTED)
+        if code:
+            sys.exit(code)
+
+
+def _plainly(error: Exception) -> str:
+    """What is wrong with the database, on one line, and what to do."""
+    text = " ".join(str(error).split())
+    if isinstance(error, (ProgrammingError, OperationalError)) and any(
+        each in text for each in _MISSING
+    ):
+        if "table" in text.lower() or "relation" in text:
+            return f"A table is missing: run manage.py migrate. ({text})"
+    if isinstance(error, (OperationalError, InterfaceError)):
+        return f"The database does not answer: {text}"
+    return f"The database refused: {text}"

@@ -1,0 +1,142 @@
+"""Reading the command line of ``manage.py maint``: one line for each mistake, exit 2."""
+
+from __future__ import annotations
+
+import re
+import sys
+from argparse import (
+    SUPPRESS,
+    ArgumentParser,
+    ArgumentTypeError,
+    RawDescriptionHelpFormatter,
+    _ArgumentGroup,
+)
+from typing import Any, NoReturn
+
+from django.core.management.base import CommandParser
+
+from argus_maint.jobs import targets
+from argus_maint.options import did_you_mean, parse_duration
+
+BASE: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("--settings", {}),
+    ("--pythonpath", {}),
+    ("--traceback", {"action": "store_true"}),
+    ("--no-color", {"action": "store_true"}),
+    ("--force-color", {"action": "store_true"}),
+    ("--skip-checks", {"action": "store_true"}),
+)
+Arguments = ArgumentParser | _ArgumentGroup
+
+
+class Parser(CommandParser):
+    """A parser whose complaint is one line that says what would be right."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and exit 2; as an exception where there is no command line."""
+        if not self.called_from_command_line:
+            super().error(_helpful(message))
+            raise AssertionError  # Django's stubs do not say that it raises
+        print(f"{self.prog}: {_helpful(message)} (see {self.prog} --help)", file=sys.stderr)
+        sys.exit(2)
+
+
+def _helpful(message: str) -> str:
+    unknown = re.match(r"argument \S+: invalid choice: '(.*?)' \(choose from (.*)\)$", message)
+    if unknown:
+        known = [each.strip(" '") for each in unknown[2].split(",")]
+        near = did_you_mean(unknown[1], known)
+        return f"there is no {unknown[1]!r};{near or ' it must be one of ' + ', '.join(known)}"
+    return message
+
+
+def add_subcommand(subparsers: Any, module: Any) -> Parser:
+    """The parser of one subcommand, with Django's own options hidden but accepted."""
+    parser: Parser = subparsers.add_parser(
+        module.NAME,
+        help=module.SUMMARY,
+        description=module.HELP,
+        epilog=module.EXAMPLES,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    for name, options in BASE:
+        parser.add_argument(name, default=SUPPRESS, help=SUPPRESS, **options)
+    parser.add_argument(
+        "-v", "--verbosity", type=int, choices=range(4), default=SUPPRESS, help=SUPPRESS
+    )
+    module.add_arguments(parser)
+    return parser
+
+
+def add_json(parser: Arguments, schema: str) -> None:
+    """``--json``."""
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help=f"Print JSON instead: argus_maint/schemas/{schema}.json describes it.",
+    )
+
+
+def add_filters(parser: Arguments, *, task: bool = True) -> None:
+    """``--queue``, ``--backend`` and ``--task``."""
+    if task:
+        parser.add_argument(
+            "--task",
+            type=pattern,
+            metavar="PATTERN",
+            help="Only tasks whose dotted path matches, as shop.tasks.send or 'shop.*'.",
+        )
+    parser.add_argument("--queue", default="", metavar="NAME", help="Only this queue.")
+    add_backend(parser)
+
+
+def add_backend(parser: Arguments) -> None:
+    """``--backend``."""
+    parser.add_argument(
+        "--backend",
+        default="",
+        metavar="ALIAS",
+        help="Only this alias of the setting TASKS (default: all).",
+    )
+
+
+def pattern(text: str) -> str:
+    """A pattern that is not empty."""
+    if not text.strip():
+        raise ArgumentTypeError("an empty pattern matches no task; for all of them give '*'")
+    return text.strip()
+
+
+def age(text: str) -> float:
+    """A duration longer than 0, in seconds."""
+    try:
+        seconds = parse_duration(text, what="it")
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
+    if not seconds:
+        raise ArgumentTypeError("it must be longer than 0, such as 30s, 10m, 2h or 7d")
+    return seconds
+
+
+def count(text: str) -> int:
+    """A whole number, 1 or more."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def interval(text: str) -> float:
+    """Seconds between looks."""
+    seconds = age(text)
+    if seconds < 0.2:
+        raise ArgumentTypeError("look no more often than every 0.2 seconds")
+    return seconds
+
+
+def task_id(text: str) -> str:
+    """The hex digits of a task id or its beginning."""
+    try:
+        return targets.hexdigits(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error

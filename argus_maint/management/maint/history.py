@@ -1,0 +1,197 @@
+"""``maint history``."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandError
+from django.utils import timezone
+from rich.text import Text
+
+from argus_maint.backends import search
+from argus_maint.dbtime import db_now
+from argus_maint.jobs.targets import RIVALS, ambiguous
+from argus_maint.management.maint.arguments import (
+    Arguments,
+    add_backend,
+    add_json,
+    age,
+    count,
+    task_id,
+)
+from argus_maint.management.maint.context import Context, known_backend
+from argus_maint.models import LedgerEntry
+from argus_maint.observe import history
+from argus_maint.observe.census import label
+from argus_maint.observe.history import Query
+from argus_maint.observe.render import action, after, cause_of
+from argus_maint.observe.screen import DIM, HEAD, Cell, Column, clean, join, styled, table
+
+NAME = "history"
+SUMMARY = "what was done to which task, by whom and on what evidence"
+HELP = """\
+Show the ledger, newest first: every rescue, every act by hand, every overdue task
+that was reported and every late result that was refused. It outlives the tasks
+themselves. With --task the evidence is shown in full, with the stack of a task that
+was overdue.
+
+"after" is the time from the last proof of life of the worker to the act."""
+EXAMPLES = """\
+examples:
+  manage.py maint history --since 2h
+  manage.py maint history --task 0f3c9a1e
+  manage.py maint history --worker web1 --action quarantined
+
+exit status: 0 it could look; 1 it could not, or no such task; 2 wrong arguments"""
+
+
+def add_arguments(parser: Arguments) -> None:
+    """Options of this subcommand."""
+    parser.add_argument(
+        "--task",
+        type=task_id,
+        metavar="ID",
+        help="Only this task, by its id or the beginning of it; shows the full evidence.",
+    )
+    parser.add_argument(
+        "--since", type=age, metavar="AGE", help="Only the last 10m, 2h or 7d, for example."
+    )
+    parser.add_argument(
+        "--worker",
+        default="",
+        metavar="NAME",
+        help="Only tasks that were with this worker: its id, name.number, or its supervisor.",
+    )
+    parser.add_argument(
+        "--action", choices=LedgerEntry.Action.values, default="", help="Only this kind of act."
+    )
+    add_backend(parser)
+    parser.add_argument(
+        "--limit", type=count, default=50, metavar="N", help="At most so many (default: 50)."
+    )
+    add_json(parser, "history")
+
+
+def run(context: Context, options: dict[str, Any]) -> int:
+    """Show it."""
+    using, most = context.using, options["limit"]
+    query = Query(
+        task_id=_resolve(options["task"], using) if options["task"] else None,
+        since=db_now(using) - timedelta(seconds=options["since"]) if options["since"] else None,
+        worker=options["worker"],
+        action=options["action"],
+        backend=known_backend(options["backend"]),
+    )
+    entries = list(query.rows(using)[: most + 1])
+    more, entries = len(entries) > most, entries[:most]
+    if options["json"]:
+        context.json(
+            {
+                "kind": "argus_maint.history",
+                "version": 1,
+                "entries": history.as_dicts(entries),
+                "truncated": more,
+            }
+        )
+    elif options["task"]:
+        context.show(_in_full(entries))
+    else:
+        context.show(page(entries, more, using, context.out.width))
+    return 0
+
+
+def _resolve(token: str, using: str) -> Any:
+    """The task that is meant: one of the ledger's, or one that is still in the table."""
+    found = dict(history.tasks_with_prefix(token, using, RIVALS + 1))
+    rows = search.by_prefix(token, using, RIVALS + 1)
+    found |= {row.attempt.task_id: row.attempt.task_path for row in rows}
+    if not found:
+        raise CommandError(f"No task has an id that begins with {token}, and the ledger has none.")
+    if len(found) > 1:
+        raise CommandError(ambiguous(token, list(found.items())))
+    return next(iter(found))
+
+
+def page(entries: list[LedgerEntry], more: bool, using: str, width: int | None) -> list[Text]:
+    """One line an entry."""
+    if not entries:
+        return [styled("nothing on record", DIM)]
+    short = search.short_ids([entry.task_id for entry in entries], using)
+    columns = [
+        Column(f"when ({timezone.get_current_timezone_name()})" if settings.USE_TZ else "when"),
+        Column("done"),
+        Column("because"),
+        Column("task"),
+        Column("path", least=16, keep_end=True),
+        Column("was with", least=8),
+        Column("after", right=True),
+        Column("noticed by", least=8),
+    ]
+    rows: list[list[Cell]] = [
+        [
+            moment(entry.acted_at),
+            action(entry),
+            cause_of(entry),
+            short[entry.task_id],
+            entry.task_path,
+            label(entry.worker_id),
+            after(entry),
+            entry.noticed_by,
+        ]
+        for entry in entries
+    ]
+    lines = table(columns, rows, width, indent=0)
+    if more:
+        lines.append(styled(f"there are more than these {len(rows):,}: --limit shows them", DIM))
+    return lines
+
+
+def moment(value: datetime, *, zone: bool = False) -> str:
+    """A time in the site's zone."""
+    local = timezone.localtime(value) if timezone.is_aware(value) else value
+    return f"{local:%Y-%m-%d %H:%M:%S}" + (f" {local:%Z}" if zone and local.tzinfo else "")
+
+
+def _in_full(entries: list[LedgerEntry]) -> list[Text]:
+    if not entries:
+        return [styled("nothing on record for this task", DIM)]
+    newest = entries[0]
+    lines = [
+        join(styled(str(newest.task_id), HEAD), f"  {newest.task_path}  queue {newest.queue_name}")
+    ]
+    for entry in entries:
+        lines += [Text(), *_block(entry)]
+    return lines
+
+
+def _block(entry: LedgerEntry) -> list[Text]:
+    """All that is known of one act."""
+    reason = f", {entry.reason}" if entry.reason else ""
+    lines = [
+        join(
+            moment(entry.acted_at, zone=True),
+            "  ",
+            action(entry),
+            f"  {cause_of(entry)}{reason}, attempt {entry.attempt}",
+        )
+    ]
+    where = f" on {entry.host}" if entry.host else ""
+    facts = [
+        ("worker", f"{entry.worker_id}{where}" if entry.worker_id else ""),
+        ("noticed by", entry.noticed_by),
+        ("last alive", _last_alive(entry)),
+        ("losses", str(entry.losses) if entry.losses else ""),
+        ("runs again", f"after {entry.delay:g} s" if entry.delay else ""),
+    ]
+    lines += [join(styled(f"  {name:<11}", DIM), value) for name, value in facts if value]
+    evidence = entry.evidence.splitlines() or [""]
+    lines += [join(styled(f"  {'evidence':<11}", DIM), evidence[0])]
+    return lines + [Text("    " + clean(line.expandtabs())) for line in evidence[1:]]
+
+
+def _last_alive(entry: LedgerEntry) -> str:
+    if entry.last_proof_of_life is None:
+        return ""
+    return f"{moment(entry.last_proof_of_life, zone=True)}, {after(entry)} before"

@@ -1,0 +1,224 @@
+"""``maint requeue`` and ``maint fail``: what the two have in common, and where they differ."""
+
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+from typing import Any
+
+from django.core.management.base import CommandError
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from argus_maint.backends.database import FAILED, READY, RUNNING
+from argus_maint.backends.search import Filter
+from argus_maint.jobs import levers, targets
+from argus_maint.jobs.levers import Lever, Result, Verb
+from argus_maint.jobs.targets import Targets, WrongTarget
+from argus_maint.management.maint.arguments import (
+    Arguments,
+    add_filters,
+    add_json,
+    age,
+    task_id,
+)
+from argus_maint.management.maint.context import Context, known_backend, term_is_an_interrupt
+from argus_maint.management.maint.tally import WORDS, Tally
+from argus_maint.observe import census
+from argus_maint.workers import registry
+
+ASK_ABOVE = 100  # tasks
+BAR_ABOVE = 300
+BULK = {"failed": FAILED, "ready": READY, "unregistered": RUNNING}
+
+
+def why(text: str) -> str:
+    """A reason that says something."""
+    if not text.strip():
+        raise ArgumentTypeError("give a reason, or leave --why out")
+    return text.strip()
+
+
+def add_common(parser: Arguments, verb: Verb) -> None:
+    """Arguments of both subcommands, without their bulk selection."""
+    word = WORDS[verb][0]
+    parser.add_argument(
+        "ids",
+        nargs="*",
+        type=task_id,
+        metavar="ID",
+        help="Task ids, or beginnings of ids: 4 or more hex digits, dashes optional.",
+    )
+    parser.add_argument(
+        "--unregistered",
+        action="store_true",
+        help="RUNNING tasks whose worker never registered (a stock worker, or one from before "
+        "the install). Needs --older-than; with ids, allows these among them.",
+    )
+    parser.add_argument(
+        "--older-than",
+        type=age,
+        metavar="AGE",
+        help="With --unregistered: we have seen it RUNNING for at least this long, as 1h.",
+    )
+    add_filters(parser)
+    parser.add_argument(
+        "--dry-run", action="store_true", help=f"Say what {word} would do, and write nothing."
+    )
+    parser.add_argument(
+        "--yes", action="store_true", help=f"Do not ask before more than {ASK_ABOVE} tasks."
+    )
+    parser.add_argument("--why", type=why, metavar="TEXT", help="A reason, kept in the ledger.")
+    add_json(parser, "levers")
+
+
+def selection(verb: Verb, options: dict[str, Any]) -> str:
+    """Which way of naming tasks was used; wrong combinations raise one line."""
+    bulk = [name for name in BULK if options.get(name)]
+    if len(bulk) > 1:
+        raise CommandError(f"Give one of {', '.join('--' + name for name in bulk)}.", returncode=2)
+    kind = bulk[0] if bulk else ""
+    _check_combination(kind, options)
+    if not kind and not options["ids"]:
+        way = "--failed --task PATTERN --since 2h" if "failed" in options else "--ready --task ..."
+        line = f"Say which tasks to {verb.value}: ids, {way}, or --unregistered --older-than 1h."
+        raise CommandError(line, returncode=2)
+    return kind or "ids"
+
+
+def _check_combination(kind: str, options: dict[str, Any]) -> None:
+    def wrong(line: str) -> CommandError:
+        return CommandError(line, returncode=2)
+
+    if options["ids"] and kind in ("failed", "ready"):
+        raise wrong(f"Give ids or --{kind}, not both.")
+    if kind == "failed" and not (options["task"] and options["since"]):
+        raise wrong("--failed needs --task PATTERN and --since AGE; for all tasks: --task '*'.")
+    if kind == "ready" and not options["task"]:
+        raise wrong("--ready needs --task PATTERN; for all tasks: --task '*'.")
+    if kind == "unregistered" and not options["older_than"]:
+        raise wrong("--unregistered needs --older-than AGE, such as 1h.")
+    if options.get("again") and kind:
+        raise wrong("--again goes with ids.")
+    if options.get("since") and kind != "failed":
+        raise wrong("--since goes with --failed.")
+    if options["older_than"] and kind not in ("ready", "unregistered"):
+        raise wrong("--older-than goes with --unregistered" + _or_ready(options) + ".")
+    if not kind and any(options[name] for name in ("task", "queue", "backend")):
+        raise wrong("--task, --queue and --backend narrow a description, not ids.")
+
+
+def _or_ready(options: dict[str, Any]) -> str:
+    return " or --ready" if "ready" in options else ""
+
+
+def find(kind: str, context: Context, options: dict[str, Any]) -> Targets:
+    """The tasks that are meant."""
+    wanted = Filter(options["queue"], known_backend(options["backend"]), options["task"] or "")
+    using = context.using
+    try:
+        if options["ids"]:
+            found = targets.by_tokens(options["ids"], using)
+        elif kind == "failed":
+            found = targets.failed(using, wanted, options["since"])
+        elif kind == "ready":
+            found = targets.ready(using, wanted, options["older_than"])
+        else:
+            found = targets.unregistered(census.take(using), wanted)
+    except WrongTarget as error:
+        raise CommandError(str(error)) from error
+    if kind == "unregistered" and not options["dry_run"]:
+        _sight(using)
+    return found
+
+
+def _sight(using: str) -> None:
+    """Begin to count for what no watcher has seen yet."""
+    for each in census.take(using).of_state("unregistered"):
+        if each.first_seen_at is None:
+            registry.sight(each.attempt, using, 1.0)
+
+
+def run(verb: Verb, context: Context, options: dict[str, Any]) -> int:
+    """Find the tasks, ask where there are many, act, and tell."""
+    kind = selection(verb, options)
+    found = find(kind, context, options)
+    if not options["dry_run"] and len(found.ids) > ASK_ABOVE and not options["yes"]:
+        _ask(verb, found, context, options)
+    lever = Lever(
+        verb=verb,
+        using=context.using,
+        noticed_by=levers.operator(),
+        why=options["why"] or "",
+        only="" if options["ids"] else BULK[kind],
+        again=bool(options.get("again")),
+        unregistered_after=options["older_than"] if kind == "unregistered" else None,
+        dry_run=options["dry_run"],
+    )
+    tally = Tally(lever, found, by_id=bool(options["ids"]))
+    try:
+        with term_is_an_interrupt(), _Bar(verb, context, len(found.ids)) as bar:
+
+            def tell(result: Result) -> None:
+                tally.add(result)
+                bar.step()
+
+            tally.stopped = levers.pull(lever, found.ids, tell)
+    except KeyboardInterrupt:
+        tally.stopped = "interrupted"
+        _tell(tally, context, options)
+        raise
+    _tell(tally, context, options)
+    return int(tally.failed)
+
+
+def _tell(tally: Tally, context: Context, options: dict[str, Any]) -> None:
+    if options["json"]:
+        context.json(tally.as_dict())
+    else:
+        context.show(tally.page())
+
+
+def _ask(verb: Verb, found: Targets, context: Context, options: dict[str, Any]) -> None:
+    """Make sure, above a number that nobody means by accident."""
+    number, word = len(found.ids), WORDS[verb][0]
+    if options["json"] or not context.can_ask():
+        raise CommandError(
+            f"This would {word} {number:,} tasks, more than {ASK_ABOVE}: look with --dry-run, "
+            "then add --yes."
+        )
+    for path, times in found.kinds.most_common(5):
+        context.note(f"  {times:>9,}  {path}")
+    if len(found.kinds) > 5:
+        context.note(f"  and {len(found.kinds) - 5:,} more kinds")
+    if not context.confirmed(f"{word.capitalize()} these {number:,} tasks?"):
+        raise CommandError("Nothing was done.")
+
+
+class _Bar:
+    """A progress bar, where there is a terminal and enough to do."""
+
+    def __init__(self, verb: Verb, context: Context, total: int) -> None:
+        self.progress: Progress | None = None
+        if context.err.terminal and total > BAR_ABOVE:
+            self.progress = Progress(
+                TextColumn(verb.value),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=context.err.console,
+                transient=True,
+            )
+            self.progress.add_task("", total=total)
+
+    def __enter__(self) -> _Bar:
+        if self.progress is not None:
+            self.progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.progress is not None:
+            self.progress.stop()
+
+    def step(self) -> None:
+        """One more is done with."""
+        if self.progress is not None:
+            self.progress.advance(self.progress.task_ids[0])

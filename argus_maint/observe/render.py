@@ -1,0 +1,276 @@
+"""The status screen: what is wrong first, then who is there, then the queues.
+
+``status_page`` turns a ``Status`` into lines; ``observe.screen`` prints them. Ages that
+compare the clocks of two hosts are marked with ``~``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from rich.text import Text
+
+from argus_maint.models import LedgerEntry, Process
+from argus_maint.observe import history
+from argus_maint.observe.census import Running, label
+from argus_maint.observe.screen import (
+    BAD,
+    DIM,
+    GOOD,
+    HEAD,
+    WARN,
+    Cell,
+    Column,
+    join,
+    span,
+    styled,
+    table,
+)
+from argus_maint.observe.status import SHOWN, TROUBLES, Status, count, oldest_age
+
+STATE_STYLES = {
+    "running": GOOD,
+    "idle": DIM,
+    "draining": WARN,
+    "exited": BAD,
+    "expired": BAD,
+    "lost": BAD,
+    "overdue": WARN,
+    "unregistered": WARN,
+    "failed": BAD,
+    "successful": GOOD,
+}
+ACTION_STYLES = {"requeued": GOOD, "failed": BAD, "quarantined": BAD, "refused": WARN}
+
+
+def status_page(status: Status, width: int | None) -> list[Text]:
+    """The whole screen."""
+    lines = _verdict(status, width)
+    for section in (_processes, _queues, _tasks, _rescues):
+        part = section(status, width)
+        if part:
+            lines += [Text(), *part]
+    return lines
+
+
+def state(word: str) -> Text:
+    """A state in its colour."""
+    return styled(word, STATE_STYLES.get(word, ""))
+
+
+def _verdict(status: Status, width: int | None) -> list[Text]:
+    """The first line: is all well, and if not, what to do."""
+    if status.healthy:
+        running, living = status.census.running, status.census.living
+        workers = sum(each.kind == Process.Kind.WORKER for each in living)
+        ready = sum(queue.counts.ready for queue in status.queues)
+        counts = f"  {count(workers, 'worker')}, {len(running):,} running, {ready:,} ready"
+        return [join(styled("HEALTHY", HEAD + " " + GOOD), counts)]
+    head = join(styled("UNHEALTHY", BAD), "  ")
+    indent = " " * len(head.plain)
+    longest = max(len(each.message) for each in status.problems)
+    lines = [
+        join(indent, each.message.ljust(longest + 2), styled(each.command, HEAD))
+        for each in status.problems
+    ]
+    if width is not None and any(len(line.plain) > width for line in lines):
+        lines = []
+        for each in status.problems:
+            lines += [join(indent, each.message), join(indent, styled(f"  {each.command}", HEAD))]
+    return [join(head, lines[0][len(indent) :]), *lines[1:]]
+
+
+def heading(title: str, note: str = "") -> Text:
+    """A section's title."""
+    return join(styled(title, HEAD), "  " if note else "", styled(note, DIM))
+
+
+def _processes(status: Status, width: int | None) -> list[Text]:
+    rows: list[list[Cell]] = []
+    for head, members in status.families():
+        rows.append(_process(head, head.name, status))
+        for each in members:
+            number = label(each.worker_id).removeprefix(f"{each.name}.")
+            rows.append(_process(each, f"  {number}", status))
+    columns = [
+        Column("name", least=10),
+        Column("state"),
+        Column("beat", right=True),
+        Column("pid", right=True),
+        Column("host", least=8),
+        Column("runs now", least=16, keep_end=True),
+        Column("for", right=True),
+    ]
+    kinds = Counter(str(each.kind) for each in status.census.living)
+    note = ", ".join(count(number, kind) for kind, number in kinds.items())
+    lines = [heading("PROCESSES", note or "none registered")]
+    lines += table(columns, rows, width) if rows else []
+    if status.deaths:
+        lines.append(styled(f"  workers that died in the last hour: {_deaths(status)}", WARN))
+    return lines
+
+
+def _deaths(status: Status) -> str:
+    return ", ".join(
+        f"{each.count} {each.reason}" + (f" ({each.cause})" if each.cause else "")
+        for each in status.deaths
+    )
+
+
+def _process(process: Process, name: str, status: Status) -> list[Cell]:
+    held = status.holdings.get(process.pk)
+    word = status.census.states[process.pk]
+    if word == "alive" and process.kind == Process.Kind.WORKER:
+        word = "idle" if held is None else "running"
+    age = status.beat_age(process)
+    beat = styled(f"{span(age)}/{span(process.lease)}", BAD if age > process.lease else "")
+    runs: list[Cell] = ["", ""]
+    if process.kind != Process.Kind.WORKER:
+        runs = [styled(_queues_of(process), DIM), ""]
+    elif held is not None:
+        runs = [held.attempt.task_path, _running_for(held, status)]
+    return [name, state(word), beat, str(process.pid), process.hostname, *runs]
+
+
+def _queues_of(process: Process) -> str:
+    names = ",".join(process.info.get("queues", []))
+    excluded = ",".join(process.info.get("excluded", []))
+    if not names:
+        return str(process.kind)
+    return f"queues {names}" + (f" without {excluded}" if excluded else "")
+
+
+def _running_for(each: Running, status: Status) -> str:
+    return span(each.running_for(status.census.host_now), approximate=True)
+
+
+def _queues(status: Status, width: int | None) -> list[Text]:
+    columns = [
+        Column("queue", least=8),
+        Column("ready", right=True),
+        Column("scheduled", right=True),
+        Column("running", right=True),
+        Column("oldest ready", right=True),
+        Column("workers", right=True),
+        Column("backend"),
+    ]
+    aliases = {queue.counts.backend_name for queue in status.queues}
+    rows: list[list[Cell]] = []
+    for queue in status.queues:
+        counts = queue.counts
+        unserved = counts.ready and not queue.workers
+        rows.append(
+            [
+                counts.queue_name,
+                styled(f"{counts.ready:,}", BAD if unserved else ""),
+                f"{counts.scheduled:,}",
+                f"{counts.running:,}",
+                span(oldest_age(counts, status.census.host_now), approximate=True),
+                styled(f"{queue.workers}", BAD if unserved else ""),
+                counts.backend_name if len(aliases) > 1 else "",
+            ]
+        )
+    return (
+        [heading("QUEUES"), *table(columns, rows, width)] if rows else [heading("QUEUES", "empty")]
+    )
+
+
+def _tasks(status: Status, width: int | None) -> list[Text]:
+    """Lost, overdue and unregistered tasks."""
+    rows: list[list[Cell]] = []
+    counted = []
+    for kind in TROUBLES:
+        tasks = status.census.of_state(kind)
+        if tasks:
+            counted.append(f"{len(tasks):,} {kind}")
+        rows += [_task(each, kind, status) for each in tasks[:SHOWN]]
+        if len(tasks) > SHOWN:
+            more = f"and {len(tasks) - SHOWN:,} more: manage.py maint tasks --state {kind}"
+            rows.append(["", "", "", "", "", more])
+    columns = [
+        Column("task"),
+        Column("state"),
+        Column("for", right=True),
+        Column("path", least=16, keep_end=True),
+        Column("worker", least=10),
+        Column("why", least=12),
+    ]
+    return [heading("TASKS", ", ".join(counted)), *table(columns, rows, width)] if rows else []
+
+
+def _task(each: Running, kind: str, status: Status) -> list[Cell]:
+    attempt = each.attempt
+    return [
+        status.short[attempt.task_id],
+        state(kind),
+        _running_for(each, status),
+        attempt.task_path,
+        each.worker,
+        why(each, kind, status),
+    ]
+
+
+def why(each: Running, kind: str, status: Status) -> str:
+    """Why a task is on the list."""
+    if kind == "overdue":
+        return each.overdue
+    if kind == "unregistered":
+        if each.first_seen_at is None:
+            return "not seen before"
+        seen = (status.census.taken_at - each.first_seen_at).total_seconds()
+        return f"first seen {span(seen)} ago"
+    owner = each.owner
+    if owner is None:
+        return ""
+    if each.verdict == "expired":
+        return "lease ran out" if each.confirmed else "maybe alive"
+    return owner.exit_signal or _exit(owner.exit_status) or "worker is gone"
+
+
+def _exit(status: int | None) -> str:
+    return "" if status is None else f"exit {status}"
+
+
+def _rescues(status: Status, width: int | None) -> list[Text]:
+    if not status.rescues:
+        return []
+    now = status.census.taken_at
+    rows: list[list[Cell]] = [
+        [
+            f"{span((now - entry.acted_at).total_seconds())} ago",
+            action(entry),
+            cause_of(entry),
+            status.short[entry.task_id],
+            entry.task_path,
+            label(entry.worker_id),
+            after(entry),
+        ]
+        for entry in status.rescues
+    ]
+    columns = [
+        Column("when", right=True),
+        Column("done"),
+        Column("because"),
+        Column("task"),
+        Column("path", least=16, keep_end=True),
+        Column("was with", least=8),
+        Column("after", right=True),
+    ]
+    return [heading("LAST RESCUES"), *table(columns, rows, width)]
+
+
+def action(entry: LedgerEntry) -> Text:
+    """What was done, in its colour."""
+    return styled(str(entry.action), ACTION_STYLES.get(entry.action, ""))
+
+
+def cause_of(entry: LedgerEntry) -> str:
+    """Signal or exit status where they were the evidence, else the verdict."""
+    if entry.verdict != LedgerEntry.Verdict.EXITED:
+        return str(entry.verdict)
+    return entry.exit_signal or _exit(entry.exit_status) or str(entry.verdict)
+
+
+def after(entry: LedgerEntry) -> str:
+    """How long after the last proof of life the act came."""
+    return span(history.after(entry))

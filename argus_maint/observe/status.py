@@ -1,0 +1,340 @@
+"""The state of the queue in one look, and whether somebody has to do something.
+
+``gather`` looks and returns a ``Status``, plain data; ``as_dict`` is its JSON form
+(``schemas/status.json``). What it costs does not depend on how many tasks have
+finished: only READY and RUNNING rows are read, and the newest of our own.
+
+Ages of our own columns are by the database's clock. Ages of the task table's columns
+compare the clocks of two hosts and are approximate; their names say so.
+"""
+
+from __future__ import annotations
+
+import shlex
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Count
+
+from argus_maint.backends.database import QueueCounts, queue_counts
+from argus_maint.backends.search import short_ids
+from argus_maint.models import LedgerEntry, Process
+from argus_maint.observe import history
+from argus_maint.observe.census import Census, Running, take
+from argus_maint.observe.history import iso
+
+SHOWN = 10  # tasks of one kind on the screen
+MOST = 100  # tasks of one kind in the JSON form; the count beside them is complete
+RESCUES = 5
+TROUBLES = ("lost", "overdue", "unregistered")
+STUCK_AFTER = 3600.0  # seconds after which an unregistered task is a problem
+LOOK_BACK = 3600.0  # seconds for which ended workers are counted
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that a person has to look at, and the command to begin with."""
+
+    code: str
+    message: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """One queue, and how many registered workers take from it."""
+
+    counts: QueueCounts
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deaths:
+    """Workers that died of one cause within the last hour."""
+
+    reason: str
+    cause: str  # signal or exit status
+    count: int
+
+
+@dataclass(slots=True)
+class Status:
+    """Everything the status screen shows."""
+
+    using: str
+    backend: str
+    census: Census
+    queues: list[Queue] = field(default_factory=list)
+    deaths: list[Deaths] = field(default_factory=list)
+    rescues: list[LedgerEntry] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    holdings: dict[Any, Running] = field(default_factory=dict)  # by the worker's row
+    short: dict[uuid.UUID, str] = field(default_factory=dict)  # ids as the screen shows them
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nobody has to do anything."""
+        return not self.problems
+
+    def beat_age(self, process: Process) -> float:
+        """Seconds since a process last beat, by the database's clock."""
+        return max(0.0, (self.census.taken_at - process.last_beat_at).total_seconds())
+
+    def families(self) -> list[tuple[Process, list[Process]]]:
+        """Supervisors with their workers; what has no supervisor here stands by itself."""
+        members: dict[Any, list[Process]] = {}
+        heads = []
+        for each in self.census.living:
+            if each.kind == Process.Kind.WORKER:
+                members.setdefault(each.supervisor, []).append(each)
+            else:
+                heads.append(each)
+        found = [(head, members.pop(head.supervisor, [])) for head in heads]
+        return found + [(each, []) for group in members.values() for each in group]
+
+
+def gather(using: str, backend: str = "") -> Status:
+    """Look once; ``backend`` leaves out the tasks and queues of other aliases."""
+    status = Status(using, backend, take(using, backend))
+    running = status.census.running
+    status.holdings = {each.owner.pk: each for each in running if each.owner is not None}
+    status.queues = _queues(status.census, using, backend)
+    status.deaths = _deaths(using, status.census.taken_at)
+    status.rescues = history.last_rescues(using, RESCUES, backend)
+    status.problems = _problems(status)
+    status.short = short_ids(_shown_ids(status), using)
+    return status
+
+
+def _shown_ids(status: Status) -> list[uuid.UUID]:
+    shown = [entry.task_id for entry in status.rescues]
+    for state in TROUBLES:
+        shown += [each.attempt.task_id for each in status.census.of_state(state)[:SHOWN]]
+    return shown
+
+
+def _queues(census: Census, using: str, backend: str) -> list[Queue]:
+    """Queues that hold a task or that a worker names."""
+    counts = {(each.backend_name, each.queue_name): each for each in queue_counts(using)}
+    for process in census.living:
+        alias = process.info.get("backend", "")
+        for name in process.info.get("queues", []):
+            if name != "*" and alias:
+                counts.setdefault((alias, name), QueueCounts(alias, name, 0, 0, 0, None))
+    return [
+        Queue(each, _takers(census, each))
+        for (alias, _), each in sorted(counts.items())
+        if backend in ("", alias)
+    ]
+
+
+def _takers(census: Census, queue: QueueCounts) -> int:
+    """Workers, alive by all that is known, that would take a task of this queue."""
+    return sum(
+        each.kind == Process.Kind.WORKER
+        and census.states[each.pk] == Process.State.ALIVE
+        and _takes(each.info, queue)
+        for each in census.living
+    )
+
+
+def _takes(info: dict[str, Any], queue: QueueCounts) -> bool:
+    names = info.get("queues", [])
+    return (
+        info.get("backend") == queue.backend_name
+        and ("*" in names or queue.queue_name in names)
+        and queue.queue_name not in info.get("excluded", [])
+    )
+
+
+def _deaths(using: str, now: datetime) -> list[Deaths]:
+    ended = Process.objects.using(using).filter(
+        state=Process.State.ENDED,
+        kind=Process.Kind.WORKER,
+        ended_at__gte=now - timedelta(seconds=LOOK_BACK),
+    )
+    causes = ended.exclude(reason__in=["stopped", "shutdown", ""]).order_by()
+    rows = causes.values_list("reason", "exit_signal", "exit_status").annotate(n=Count("pk"))
+    deaths = [
+        Deaths(reason, signal or ("" if code is None else f"exit status {code}"), number)
+        for reason, signal, code, number in rows
+    ]
+    return sorted(deaths, key=lambda each: -each.count)
+
+
+def _problems(status: Status) -> list[Problem]:
+    """What a person has to look at, the most urgent first."""
+    return [
+        *_lost(status.census),
+        *_unserved(status),
+        *_no_worker(status),
+        *_silent(status.census),
+        *_overdue(status.census),
+        *_unregistered(status.census),
+    ]
+
+
+def _lost(census: Census) -> list[Problem]:
+    lost = census.of_state("lost")
+    if not lost:
+        return []
+    message = f"{count(len(lost), 'task')} lost"
+    return [Problem("lost", message, "manage.py maint rescue --dry-run")]
+
+
+def _unserved(status: Status) -> list[Problem]:
+    found = []
+    for queue in status.queues:
+        if queue.counts.ready and not queue.workers:
+            name, alias = queue.counts.queue_name, queue.counts.backend_name
+            where = name if alias == "default" else f"{name} of backend {alias}"
+            message = f"{queue.counts.ready:,} ready in {where}: no worker"
+            found.append(Problem("unserved", message, _start_worker(name, alias)))
+    return found
+
+
+def _start_worker(queue: str, alias: str) -> str:
+    options = [] if queue == "default" else ["--queue-name", queue]
+    options += [] if alias == "default" else ["--backend", alias]
+    return shlex.join(["manage.py", "db_worker", *options])
+
+
+def _no_worker(status: Status) -> list[Problem]:
+    census = status.census
+    if any(queue.counts.ready and not queue.workers for queue in status.queues) or any(
+        each.kind == Process.Kind.WORKER and census.states[each.pk] == Process.State.ALIVE
+        for each in census.living
+    ):
+        return []
+    return [Problem("no_worker", "no worker is running", "manage.py db_worker")]
+
+
+def _silent(census: Census) -> list[Problem]:
+    """Dead or silent processes that hold no task: what they held is told already."""
+    holders = {each.owner.pk for each in census.of_state("lost") if each.owner is not None}
+    silent = [each for each in census.living if census.states[each.pk] in ("exited", "expired")]
+    if not silent or any(each.pk in holders for each in silent):
+        return []
+    message = f"{count(len(silent), 'process', 'processes')} dead or silent"
+    return [Problem("silent", message, "manage.py maint rescue --dry-run")]
+
+
+def _overdue(census: Census) -> list[Problem]:
+    overdue = census.of_state("overdue")
+    if not overdue:
+        return []
+    command = "manage.py maint tasks --state overdue"
+    if len(overdue) == 1:
+        command = f"manage.py maint history --task {overdue[0].attempt.task_id}"
+    return [Problem("overdue", f"{count(len(overdue), 'task')} overdue", command)]
+
+
+def _unregistered(census: Census) -> list[Problem]:
+    stuck = [
+        each
+        for each in census.of_state("unregistered")
+        if each.first_seen_at is not None
+        and (census.taken_at - each.first_seen_at).total_seconds() > STUCK_AFTER
+    ]
+    if not stuck:
+        return []
+    message = f"{count(len(stuck), 'task')} unregistered for over 1h"
+    return [Problem("unregistered", message, "manage.py maint tasks --state unregistered")]
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """``1 task``, ``2 tasks``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def as_dict(status: Status) -> dict[str, Any]:
+    """The JSON form."""
+    census = status.census
+    return {
+        "kind": "argus_maint.status",
+        "version": 1,
+        "taken_at": iso(census.taken_at),
+        "database": status.using,
+        "backend": status.backend or None,
+        "healthy": status.healthy,
+        "problems": [
+            {"code": each.code, "message": each.message, "command": each.command}
+            for each in status.problems
+        ],
+        "processes": [
+            {**_process(head, status), "workers": [_process(each, status) for each in members]}
+            for head, members in status.families()
+        ],
+        "deaths_last_hour": [
+            {"reason": each.reason, "cause": each.cause, "count": each.count}
+            for each in status.deaths
+        ],
+        "queues": [_queue(queue, census.host_now) for queue in status.queues],
+        **{state: _tasks(census.of_state(state), census) for state in TROUBLES},
+        "rescues": history.as_dicts(status.rescues),
+    }
+
+
+def _process(process: Process, status: Status) -> dict[str, Any]:
+    held = status.holdings.get(process.pk)
+    return {
+        "kind": str(process.kind),
+        "name": process.name,
+        "worker_id": process.worker_id,
+        "host": process.hostname,
+        "pid": process.pid,
+        "state": str(status.census.states[process.pk]),
+        "beat_age": round(status.beat_age(process), 3),
+        "lease": process.lease,
+        "registered_at": iso(process.registered_at),
+        "backend": process.info.get("backend"),
+        "queues": process.info.get("queues", []),
+        "excluded_queues": process.info.get("excluded", []),
+        "runs": None if held is None else task(held, status.census),
+    }
+
+
+def _queue(queue: Queue, host_now: datetime) -> dict[str, Any]:
+    counts = queue.counts
+    return {
+        "backend": counts.backend_name,
+        "queue": counts.queue_name,
+        "ready": counts.ready,
+        "scheduled": counts.scheduled,
+        "running": counts.running,
+        "oldest_ready_age_approx": oldest_age(counts, host_now),
+        "workers": queue.workers,
+    }
+
+
+def oldest_age(counts: QueueCounts, host_now: datetime) -> float | None:
+    """Seconds since the oldest READY task was enqueued, by the clocks of two hosts."""
+    if counts.oldest_ready_at is None:
+        return None
+    return round(max(0.0, (host_now - counts.oldest_ready_at).total_seconds()), 3)
+
+
+def _tasks(tasks: list[Running], census: Census) -> dict[str, Any]:
+    return {"count": len(tasks), "tasks": [task(each, census) for each in tasks[:MOST]]}
+
+
+def task(each: Running, census: Census) -> dict[str, Any]:
+    """A RUNNING task."""
+    attempt, age = each.attempt, each.running_for(census.host_now)
+    seen = each.first_seen_at
+    return {
+        "task_id": str(attempt.task_id),
+        "task": attempt.task_path,
+        "queue": attempt.queue_name,
+        "backend": attempt.backend_name,
+        "attempt": attempt.number,
+        "worker_id": attempt.owner,
+        "state": each.state,
+        "verdict": each.verdict or None,
+        "confirmed": each.confirmed,
+        "overdue": each.overdue or None,
+        "running_for_approx": None if age is None else round(age, 3),
+        "first_seen_age": None if seen is None else (census.taken_at - seen).total_seconds(),
+    }

@@ -1,0 +1,29 @@
+"""Checks JSON output against the schemas that the package ships, more strictly than they say.
+
+A consumer must accept keys it does not know; here an undocumented key is an error.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from typing import Any
+
+from jsonschema import Draft202012Validator, FormatChecker
+
+
+def validate(name: str, value: Any) -> None:
+    """Raise where ``value`` is not what ``schemas/<name>.json`` documents."""
+    text = resources.files("argus_maint").joinpath(f"schemas/{name}.json").read_text("utf-8")
+    schema = _strict(json.loads(text))
+    Draft202012Validator.check_schema(schema)
+    Draft202012Validator(schema, format_checker=FormatChecker()).validate(value)
+
+
+def _strict(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_strict(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    node = {key: _strict(each) for key, each in node.items()}
+    return {**node, "additionalProperties": False} if node.get("type") == "object" else node
