@@ -1,0 +1,60 @@
+"""Processes in a PID namespace of their own: as far away as another host.
+
+A watcher outside cannot look such a process up (its pid means nothing there), so only
+the lease tells whether it lives. ``lab.worker(prefix=ALONE)`` starts a supervisor that
+way, as PID 1, as in a container. ``--kill-child`` takes it down with ``unshare`` itself.
+
+Pids in the database are those of the inside; ``outside`` finds the process on this side.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+
+from tests.lab import Supervised, until
+
+_ROOT = ("--pid", "--fork", "--mount-proc", "--kill-child")
+ALONE = ("unshare", *(() if os.getuid() == 0 else ("--user", "--map-root-user")), *_ROOT)
+
+
+@functools.cache
+def missing() -> str:
+    """Say why no namespace can be made; empty where one can."""
+    try:
+        done = subprocess.run([*ALONE, "true"], capture_output=True, text=True)
+    except OSError as error:
+        return str(error)
+    return done.stderr.strip() if done.returncode else ""
+
+
+def supervisor(alone: Supervised) -> int:
+    """The pid, on this side, of the supervisor that was started with ``ALONE``."""
+    return until(lambda: next((c.pid for c in psutil.Process(alone.pid).children()), 0))
+
+
+def outside(alone: Supervised, pid: int) -> int:
+    """The pid, on this side, of the process that is ``pid`` in there."""
+    for child in psutil.Process(alone.pid).children(recursive=True):
+        if _inside(child.pid) == pid:
+            return child.pid
+    raise LookupError(f"no process {pid} in the namespace of {alone.name}")
+
+
+def stop(alone: Supervised, seconds: float = 45) -> int:
+    """TERM to the supervisor (``unshare`` ignores it), and the exit status."""
+    os.kill(supervisor(alone), signal.SIGTERM)
+    return alone.wait(seconds)
+
+
+def _inside(pid: int) -> int:
+    """What a process is called in its own namespace (proc(5), NSpid)."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("NSpid:"):
+            return int(line.split()[-1])
+    return 0
