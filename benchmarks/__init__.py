@@ -1,0 +1,1 @@
+"""Every figure that the README gives, and how to get it: see README.md in this folder."""

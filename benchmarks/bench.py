@@ -1,0 +1,154 @@
+"""The tests' laboratory with what only a benchmark needs: the stock worker, and much data."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from django.db import connection
+from django.utils import timezone
+from django_tasks_db.models import DBTaskResult, get_date_max
+
+from argus_maint import indexes
+from benchmarks import tasks
+from tests.lab import Lab, Supervised
+
+
+class Bench(Lab):
+    """Starts workers, ours and stock, on the benchmark's database."""
+
+    stocks = 0
+
+    def stock(self, *arguments: str, **env: str) -> Supervised:
+        """The stock ``db_worker``: the same project without argus_maint."""
+        self.stocks += 1
+        env["ARGUS_MAINT_BENCH_STOCK"] = "1"
+        return self.worker(*arguments, name=f"stock{self.stocks}", prefix=(), **env)
+
+    @property
+    def database(self) -> str:
+        return self.env["ARGUS_MAINT_TEST_DB"]
+
+    def clear(self) -> None:
+        """Empty the task table, and tell the planner."""
+        with connection.cursor() as cursor:
+            table = connection.ops.quote_name(DBTaskResult._meta.db_table)
+            sql = "DELETE FROM" if connection.vendor == "sqlite" else "TRUNCATE TABLE"
+            cursor.execute(f"{sql} {table}")
+
+    def index(self, there: bool) -> None:
+        """Have our index on the task table, or not: the stock worker has none."""
+        (indexes.create if there else indexes.drop)("default")
+
+    def enqueue(self, number: int) -> None:
+        """Enqueue that many tasks that do nothing, fast."""
+        path = f"{tasks.nothing.func.__module__}.{tasks.nothing.func.__name__}"
+        rows: Iterator[DBTaskResult] = (
+            DBTaskResult(
+                id=uuid.uuid4(),
+                args_kwargs={"args": [], "kwargs": {}},
+                task_path=path,
+                backend_name="default",
+                run_after=get_date_max(),
+                enqueued_at=timezone.now(),
+            )
+            for _ in range(number)
+        )
+        DBTaskResult.objects.bulk_create(rows, batch_size=500)
+
+    def close_one(self, supervised: Supervised) -> None:
+        """End one supervisor and all that came from it."""
+        others = [each for each in self.started if each is not supervised]
+        self.started = [supervised]
+        self.close()
+        self.started = others
+
+    def close(self) -> None:
+        """End everything that was started. The logs are shown when something has failed."""
+        failed = sys.exc_info()[0] not in (None, GeneratorExit)
+        with contextlib.redirect_stdout(sys.stderr if failed else io.StringIO()):
+            super().close()
+        self.started.clear()
+
+    def fill(self, number: int) -> None:
+        """Add that many finished rows, made by the database itself."""
+        quote = connection.ops.quote_name
+        table = quote(DBTaskResult._meta.db_table)
+        columns = ", ".join(quote(column) for column in _FINISHED)
+        values = ", ".join(_FINISHED.values())
+        ident, numbers = _IDS[connection.vendor], _NUMBERS[connection.vendor]
+        with connection.cursor() as cursor:
+            if connection.vendor == "mysql":
+                cursor.execute("SET max_recursive_iterations = 100000000")
+            for start in range(0, number, 500_000):
+                rows = min(500_000, number - start)
+                cursor.execute(
+                    f"INSERT INTO {table} (id, {columns}) "
+                    f"{numbers.format(rows=rows, select=f'SELECT {ident}, {values}')}"
+                )
+
+    def forget(self, supervised: Supervised) -> None:
+        """It has ended and was reaped; ``close`` need not look at it."""
+        supervised.process.wait(10)
+        self.started.remove(supervised)
+
+
+def kill(pid: int) -> None:
+    """SIGKILL to one process that we, or one of ours, started."""
+    os.kill(pid, signal.SIGKILL)
+
+
+def attempts(ids: list[Any]) -> Iterator[tuple[Any, str, int]]:
+    """Id, status and number of attempts of some tasks."""
+    rows = DBTaskResult.objects.filter(pk__in=ids).values_list("pk", "status", "worker_ids")
+    for pk, status, workers in rows:
+        yield pk, status, len(workers)
+
+
+def can_unshare() -> bool:
+    """Whether PID namespaces can be made here (Linux, root)."""
+    try:
+        done = subprocess.run([*NAMESPACE, "true"], capture_output=True, timeout=10)
+    except OSError:
+        return False
+    return done.returncode == 0
+
+
+# --kill-child: when unshare is killed, what runs inside goes too.
+NAMESPACE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+
+_FINISHED = {
+    "status": "'SUCCESSFUL'",
+    "enqueued_at": "'2026-01-01 00:00:00'",
+    "started_at": "'2026-01-01 00:00:01'",
+    "finished_at": "'2026-01-01 00:00:02'",
+    "args_kwargs": """'{"args": [], "kwargs": {}}'""",
+    "priority": "0",
+    "task_path": "'benchmarks.tasks.nothing'",
+    "worker_ids": """'["bench.1"]'""",
+    "queue_name": "'default'",
+    "backend_name": "'default'",
+    "run_after": "'9999-01-01 00:00:00'",
+    "return_value": "'null'",
+    "exception_class_path": "''",
+    "traceback": "''",
+}
+_IDS = {
+    "sqlite": "lower(hex(randomblob(16)))",
+    "postgresql": "gen_random_uuid()",
+    "mysql": "uuid()",
+}
+_COUNT = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) "
+_NUMBERS = {
+    "sqlite": _COUNT + "{select} FROM n",
+    "postgresql": "{select} FROM generate_series(1, {rows})",
+    "mysql": _COUNT + "{select} FROM n",
+}
