@@ -87,12 +87,17 @@ class Bench(Lab):
         with connection.cursor() as cursor:
             if connection.vendor == "mysql":
                 cursor.execute("SET max_recursive_iterations = 100000000")
+            if connection.vendor == "sqlite":  # else its small cache makes it a matter of minutes
+                cursor.execute("PRAGMA cache_size = -2000000")
+                cursor.execute("PRAGMA synchronous = OFF")
             for start in range(0, number, 500_000):
                 rows = min(500_000, number - start)
                 cursor.execute(
                     f"INSERT INTO {table} (id, {columns}) "
                     f"{numbers.format(rows=rows, select=f'SELECT {ident}, {values}')}"
                 )
+        if connection.vendor == "sqlite":
+            connection.close()  # and with it these settings
 
     def forget(self, supervised: Supervised) -> None:
         """It has ended and was reaped; ``close`` need not look at it."""
