@@ -27,15 +27,19 @@ _PROBES = 3
 
 
 class Line:
-    """Keeps an eye on one alias's connection during our own calls."""
+    """Keeps an eye on one alias's connection during our own calls.
+
+    It costs some ten microseconds a call, so what a connection was like is read once.
+    """
 
     def __init__(self, using: str, seconds: float) -> None:
         """``seconds`` is about how long a dead line may go unnoticed."""
         self.using = using
         idle = max(1, int(seconds / 2))
         every = max(1, int(seconds / 2 / _PROBES))
-        self._short = [idle, every, _PROBES, (idle + every * _PROBES) * 1000]
-        self._usual: list[int] | None = None  # of the present connection, while ours are set
+        self._short = (idle, every, _PROBES, (idle + every * _PROBES) * 1000)
+        self._known: Any = None  # the driver's connection that the next is about
+        self._usual: tuple[int, ...] | None = None  # None where there is no TCP
         self._calling = False
         connection_created.connect(self._opened)
 
@@ -48,32 +52,46 @@ class Line:
             yield
         finally:
             self._calling = False
-            if self._usual is not None:
-                _exchange(connections[self.using], self._usual)
-                self._usual = None
+            link = connections[self.using].connection
+            if link is not None and link is self._known and self._usual is not None:
+                _set(link, self._usual)
 
     def _opened(self, connection: Any, **kwargs: Any) -> None:
         if self._calling and connection.alias == self.using:
             self._shorten()
 
     def _shorten(self) -> None:
-        self._usual = _exchange(connections[self.using], self._short)
+        link = connections[self.using].connection
+        if link is not self._known:
+            self._known, self._usual = link, _read(link)
+        if self._usual is not None:
+            _set(link, self._short)
 
 
-def _exchange(connection: Any, values: list[int]) -> list[int] | None:
-    """Set a connection's options; returns what they were, or None where there is no TCP."""
-    if len(_OPTIONS) < len(_NAMES) or connection.vendor == "sqlite":
-        return None
-    if connection.connection is None:
+def _read(link: Any) -> tuple[int, ...] | None:
+    """What the options of a TCP connection are; None for anything else."""
+    if len(_OPTIONS) < len(_NAMES) or not hasattr(link, "fileno"):
         return None
     try:
-        with socket.socket(fileno=os.dup(connection.connection.fileno())) as line:
+        with socket.socket(fileno=os.dup(link.fileno())) as line:
             if line.family not in (socket.AF_INET, socket.AF_INET6):
                 return None
             line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            before = [line.getsockopt(socket.IPPROTO_TCP, option) for option in _OPTIONS]
-            for option, value in zip(_OPTIONS, values, strict=True):
-                line.setsockopt(socket.IPPROTO_TCP, option, value)
-            return before
-    except Exception:  # noqa: BLE001 - a driver without fileno, a line already closed
+            return tuple(line.getsockopt(socket.IPPROTO_TCP, option) for option in _OPTIONS)
+    except Exception:  # noqa: BLE001 - the driver's: closed already, or without a descriptor
         return None
+
+
+def _set(link: Any, values: tuple[int, ...]) -> None:
+    try:
+        # All that the module would otherwise ask the kernel for; the kernel knows better.
+        line = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=link.fileno())
+    except Exception:  # noqa: BLE001 - the driver's: closed already
+        return
+    try:
+        for option, value in zip(_OPTIONS, values, strict=True):
+            line.setsockopt(socket.IPPROTO_TCP, option, value)
+    except OSError:
+        pass
+    finally:
+        line.detach()  # it is the driver's

@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import ConnectionHandler, connections
+from django.db import connections
+from django.db.utils import ConnectionHandler
 
 from tests.conftest import ROOT, required
 from tests.faults import namespace, postgres
@@ -30,6 +32,14 @@ KIND = os.environ.get("ARGUS_MAINT_TEST_DB") or "sqlite"
 def only(*kinds: str) -> Any:
     """Run a test with these databases alone."""
     return pytest.mark.skipif(KIND not in kinds, reason=f"a fault of {', '.join(kinds)}")
+
+
+servers = only("postgres", "mariadb")
+
+
+def hold(seconds: float) -> None:
+    """Keep a fault up for its length."""
+    time.sleep(seconds)
 
 
 def cannot(why: str) -> None:
@@ -71,7 +81,7 @@ def proxy() -> Iterator[Proxy]:
         yield between
 
 
-def through(proxy: Proxy) -> dict[str, str]:
+def through(proxy: Proxy) -> dict[str, Any]:
     """The environment of a worker that connects through a proxy."""
     prefix = f"ARGUS_MAINT_TEST_{KIND.upper()}"
     return {f"{prefix}_HOST": "127.0.0.1", f"{prefix}_PORT": str(proxy.port)}

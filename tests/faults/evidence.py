@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from argus_maint.models import LedgerEntry, Process
-from tests.lab import Lab
+from tests.lab import Lab, until
 
 SIGNALS = "signals"
 
@@ -21,10 +21,18 @@ def undisturbed(lab: Lab, result: Any, seconds: float = 60) -> None:
     row = lab.until_status(result, "SUCCESSFUL", seconds)
     assert lab.ledger(result) == []
     assert len(row.worker_ids) == 1, row.worker_ids
-    from tests.lab import until
+    announced(lab, result)
 
+
+def announced(lab: Lab, result: Any, status: str = "SUCCESSFUL") -> None:
+    """``task_finished`` was sent once, with this status."""
     until(lambda: finished(lab, result), what="task_finished")
-    assert finished(lab, result) == ["SUCCESSFUL"]
+    assert finished(lab, result) == [status]
+
+
+def runs(lab: Lab, text: str) -> list[str]:
+    """The line that every start of the task ``append`` with this text left."""
+    return [line for line in lab.lines("out") if line.split()[:2] == ["begin", text]]
 
 
 def acts() -> list[tuple[str, str]]:

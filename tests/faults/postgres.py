@@ -49,7 +49,8 @@ def free_port() -> int:
     """A port of 127.0.0.1 nobody has."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+        return port
 
 
 class Cluster:

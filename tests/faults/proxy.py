@@ -199,7 +199,7 @@ class _Link:
         self.silent = False  # of this connection alone
         self.losing = ""  # the fault that waits for the next reply
         self.waiting_for: list[Rule] = []  # rules whose first statement has passed
-        self.do: Callable[[], None] | None = None  # before the next reply is passed on
+        self.calling: Rule | None = None  # to be called before the next reply is passed on
         self.asked = False
 
     def run(self) -> None:
@@ -238,7 +238,7 @@ class _Link:
     def _from_client(self, data: bytes) -> bool:
         rule = self._matching(data)
         fault = rule.fault if rule is not None else ""
-        self.do = rule.do if rule is not None else None
+        self.calling = rule if fault == "call" else None
         if fault == "lose_statement":
             return False
         if fault == "swallow":
@@ -258,9 +258,11 @@ class _Link:
             self.client.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, 1)
         if self.losing:
             return False
-        if self.do is not None:
-            self.do, do = None, self.do
-            do()
+        if self.calling is not None:
+            rule, self.calling = self.calling, None
+            assert rule.do is not None
+            rule.do()
+            rule.hit += 1  # not before: who waits for it may count on the fault
         self.client.sendall(data)
         if not self.asked:
             return True
@@ -279,7 +281,7 @@ class _Link:
             for rule in self.waiting_for:
                 if rule.then is not None and rule.then.search(data):
                     self.waiting_for.remove(rule)
-                    rule.hit += 1
+                    rule.hit += rule.fault != "call"
                     return rule
             for rule in self.proxy.rules:
                 if rule.left <= 0 or not rule.statement.search(data):
@@ -288,6 +290,6 @@ class _Link:
                 if rule.then is not None:
                     self.waiting_for.append(rule)
                     continue
-                rule.hit += 1
+                rule.hit += rule.fault != "call"
                 return rule
         return None

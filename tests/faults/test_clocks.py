@@ -11,15 +11,10 @@ import pytest
 from argus_maint.models import LedgerEntry
 from tests import tasks
 from tests.faults import clock, namespace
-from tests.faults.conftest import cannot, only
-from tests.faults.evidence import deaths, finished, undisturbed
+from tests.faults.conftest import cannot, hold, servers
+from tests.faults.evidence import announced, deaths, runs, undisturbed
 from tests.faults.tasks import append_and_wait
-from tests.faults.test_lost_replies import runs
-from tests.faults.test_stopped import hold
 from tests.lab import Lab, Supervised, until
-
-# On SQLite the database's clock is the process's own.
-servers = only("postgres", "mariadb")
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +74,6 @@ def test_the_dead_are_found_whoever_has_the_wrong_clock(
     lost = [result for result in results if result.id == str(entry.task_id)]
     for result in results:
         lab.until_status(result, "SUCCESSFUL")
-        until(lambda result=result: finished(lab, result))
-        assert finished(lab, result) == ["SUCCESSFUL"]
+        announced(lab, result)
         assert len(lab.ledger(result)) == (1 if result in lost else 0)
     undisturbed(lab, tasks.add.enqueue(1, 2))

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
 from tests import tasks
-from tests.faults.conftest import only, through
-from tests.faults.evidence import acts, deaths, finished, undisturbed
+from tests.faults.conftest import servers, through
+from tests.faults.evidence import acts, announced, deaths, runs, undisturbed
 from tests.faults.proxy import Proxy
 from tests.lab import Lab, until
-
-servers = only("postgres", "mariadb")
 
 TABLE = "UPDATE .django_tasks_database_dbtaskresult. SET"
 CLAIM = f"{TABLE}.*'RUNNING', .?started_at"
 COMPLETION = f"{TABLE} .status. = '(SUCCESSFUL|FAILED)'"
-
-
-def runs(lab: Lab, text: str) -> list[str]:
-    return [line for line in lab.lines("out") if line.split()[:2] == ["begin", text]]
 
 
 @servers
@@ -58,12 +53,11 @@ def test_a_completion_whose_reply_is_lost_counts_once(lab: Lab, proxy: Proxy, fa
 
     undisturbed(lab, good)
     row = lab.until_status(bad, "FAILED")
-    until(lambda: finished(lab, bad))
 
     assert lost.hit == 2
     assert len(runs(lab, "a")) == 1
     assert row.exception_class_path == "builtins.ValueError"
-    assert finished(lab, bad) == ["FAILED"]
+    announced(lab, bad, "FAILED")
     assert acts() == []
 
 
@@ -98,7 +92,7 @@ def test_a_task_that_its_living_worker_does_not_hold_is_given_back(lab: Lab) -> 
     worker = lab.worker("--lease=3").ready()
     (owner,) = worker.rows()
     # Far in the future, so that nobody claims it before it is made RUNNING by hand.
-    later = timezone.now() + timezone.timedelta(days=1)
+    later = timezone.now() + timedelta(days=1)
     result = tasks.append.using(run_after=later).enqueue(lab.path("out"), "a")
     held = tasks.wait_for.enqueue(lab.path("go"))
     lab.until_status(held, "RUNNING")
@@ -160,8 +154,7 @@ def test_a_worker_that_nobody_answers_is_ended_after_a_lease(
     else:
         assert len(row.worker_ids) == len(runs(lab, "a")) == 2
         assert acts() == [("exited", "requeued")]
-        until(lambda: finished(lab, result))
-        assert finished(lab, result) == ["SUCCESSFUL"]
+        announced(lab, result)
 
 
 @servers
@@ -178,5 +171,4 @@ def test_a_claim_that_nobody_answers_is_given_back(lab: Lab, proxy: Proxy) -> No
     assert len(runs(lab, "a")) == 1
     (entry,) = lab.ledger(result)
     assert (entry.verdict, entry.action) in [("exited", "requeued"), ("orphaned", "requeued")]
-    until(lambda: finished(lab, result))
-    assert finished(lab, result) == ["SUCCESSFUL"]
+    announced(lab, result)

@@ -7,20 +7,20 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
+from django_tasks_db.models import DBTaskResult
 
 from argus_maint.models import Process
 from tests import tasks
 from tests.faults import namespace
-from tests.faults.conftest import only, through
-from tests.faults.evidence import acts, deaths, finished, undisturbed
+from tests.faults.conftest import hold, only, servers, through
+from tests.faults.evidence import acts, announced, deaths, runs, undisturbed
 from tests.faults.postgres import Cluster
 from tests.faults.proxy import Proxy
 from tests.faults.tasks import append_and_wait
-from tests.faults.test_lost_replies import runs, servers
-from tests.faults.test_stopped import hold
 from tests.lab import Lab, until
 
 postgres = only("postgres")
@@ -43,14 +43,14 @@ def survive(
     processes: int,
     lease: int,
     outage: Callable[[], None],
-    **env: str,
+    **env: Any,
 ) -> None:
     """Two supervisors work through an outage: some tasks end in it, some outlast it."""
     options = (f"--lease={lease}", f"--processes={processes}")
     near = lab.worker(*options, name="near", **env).ready(processes)
     far = lab.worker(*options, name="far", prefix=alone, **env).ready(processes)
     out, go = lab.path("out"), lab.path("go")
-    results = [append_and_wait.enqueue(out, f"long{n}", go) for n in range(processes)]
+    results: list[Any] = [append_and_wait.enqueue(out, f"long{n}", go) for n in range(processes)]
     results += [tasks.append.enqueue(out, f"short{n}", 3) for n in range(processes)]
     results += [tasks.append.enqueue(out, f"queued{n}") for n in range(processes * 2)]
     until(lambda: len(lab.lines("out")) >= processes * 3, what="all places taken")
@@ -63,7 +63,7 @@ def survive(
         undisturbed(lab, result, 90)
         assert len(runs(lab, lab.row(result).args_kwargs["args"][1])) == 1
     assert sorted(Process.objects.values_list("worker_id", "pid")) == ids
-    assert deaths() == acts() == []
+    assert (deaths(), acts()) == ([], [])
     assert namespace.stop(far) == near.stop() == 0
 
 
@@ -153,6 +153,35 @@ def test_a_server_that_answers_nobody_for_ten_seconds_is_waited_out(
     survive(lab, alone, 2, 5, silent, **through(proxy))
 
 
+@servers
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("how", ["reads go on", "nothing goes on"])
+def test_a_migration_that_locks_the_task_table_is_waited_for(
+    lab: Lab, alone: tuple[str, ...], how: str
+) -> None:
+    """The rest of the database answers all along, so nobody may think a worker stuck."""
+    table = connection.ops.quote_name(DBTaskResult._meta.db_table)
+    if connection.vendor == "postgresql":
+        mode = "SHARE" if how == "reads go on" else "ACCESS EXCLUSIVE"
+        begin, lock, end = "BEGIN", f"LOCK TABLE {table} IN {mode} MODE", "ROLLBACK"
+    else:
+        mode = "READ" if how == "reads go on" else "WRITE"
+        begin, lock, end = "SELECT 1", f"LOCK TABLES {table} {mode}", "UNLOCK TABLES"
+
+    def migrate() -> None:
+        other = connections.create_connection("default")
+        try:
+            with other.cursor() as cursor:
+                cursor.execute(begin)
+                cursor.execute(lock)
+                last(lab, 9, 2)
+                cursor.execute(end)
+        finally:
+            other.close()
+
+    survive(lab, alone, 2, 4, migrate)
+
+
 def writing(lab: Lab, seconds: float, processes: int) -> Callable[[], None]:
     """Somebody holds SQLite's write lock."""
     name = connection.settings_dict["NAME"]
@@ -180,6 +209,7 @@ def test_a_writer_that_holds_the_lock_for_twenty_seconds_is_waited_for(
 
 
 @postgres
+@pytest.mark.slow
 def test_an_outcome_that_cannot_be_written_before_the_grace_ends_is_given_up(
     private: Lab, cluster: Cluster
 ) -> None:
@@ -200,8 +230,7 @@ def test_an_outcome_that_cannot_be_written_before_the_grace_ends_is_given_up(
     assert len(row.worker_ids) == len(runs(lab, "short")) == 2
     (entry,) = lab.ledger(result)
     assert (entry.verdict, entry.action) == ("exited", "requeued")
-    until(lambda: finished(lab, result))
-    assert finished(lab, result) == ["SUCCESSFUL"]
+    announced(lab, result)
 
 
 @postgres

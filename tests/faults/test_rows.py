@@ -18,9 +18,8 @@ from django_tasks_db.models import DBTaskResult
 
 from argus_maint.models import DeclaredPolicy, LedgerEntry, Process, Sighting
 from tests import tasks
-from tests.faults.evidence import acts, deaths, finished, undisturbed
-from tests.faults.test_lost_replies import runs, servers
-from tests.faults.test_stopped import hold
+from tests.faults.conftest import servers
+from tests.faults.evidence import acts, announced, deaths, runs, undisturbed
 from tests.lab import Lab, until
 
 PARKED = "--queue-name=parked"  # of a supervisor that is there to watch
@@ -48,6 +47,10 @@ def running(worker_ids: Any, path: str = "tests.tasks.add", **columns: Any) -> D
 
 def status(row: DBTaskResult) -> str:
     return DBTaskResult.objects.get(pk=row.pk).status
+
+
+def reaches(row: DBTaskResult, *states: str) -> None:
+    until(lambda: status(row) in states)
 
 
 @contextmanager
@@ -81,7 +84,7 @@ def test_bad_rows_stop_nobody(lab: Lab) -> None:
     until(lambda: status(good) == "SUCCESSFUL")
     until(lambda: status(unstarted) == "SUCCESSFUL")
     for row in (unknown, nameless):
-        until(lambda row=row: status(row) == "FAILED")
+        reaches(row, "FAILED")
         assert [e.action for e in LedgerEntry.objects.filter(task_id=row.pk)] == ["requeued"]
     assert [status(row) for row in foreign] == ["RUNNING"] * len(foreign)
     until(lambda: Sighting.objects.count() == len(foreign))
@@ -98,7 +101,7 @@ def test_bad_rows_come_back_once_a_person_says_that_time_counts(lab: Lab) -> Non
     lab.worker().ready()
 
     for row in rows:
-        until(lambda row=row: status(row) == "SUCCESSFUL")
+        reaches(row, "SUCCESSFUL")
     assert acts() == [("unregistered", "requeued")] * len(rows)
 
 
@@ -112,7 +115,7 @@ def test_ready_rows_with_bad_worker_ids_are_run_or_failed_and_stop_no_worker(lab
 
     undisturbed(lab, after)
     for result in results:
-        until(lambda result=result: lab.row(result).status in ("SUCCESSFUL", "FAILED"))
+        reaches(lab.row(result), "SUCCESSFUL", "FAILED")
     assert [row for row in deaths() if row[2] == "crashed"] == []
 
 
@@ -242,14 +245,12 @@ def test_the_task_of_a_stock_worker_is_rescued_by_the_time_we_have_seen_it(lab: 
     DBTaskResult.objects.filter(pk=result.id).update(started_at=two_days)
 
     lab.worker(name="ours").ready()
-    seen = until(lambda: Sighting.objects.first())
+    seen = until(lambda: list(Sighting.objects.all()))[0]
 
     row = lab.until_status(result, "SUCCESSFUL")
     (entry,) = lab.ledger(result)
     assert (entry.verdict, entry.action) == ("unregistered", "requeued")
     assert (entry.acted_at - seen.first_seen_at).total_seconds() > 3
     assert len(row.worker_ids) == 2
-    until(lambda: finished(lab, result))
-    assert finished(lab, result) == ["SUCCESSFUL"]
+    announced(lab, result)
     assert not Process.objects.filter(worker_id="stock").exists()
-    hold(0)

@@ -5,23 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
 from pathlib import Path
 
 from argus_maint.models import Process
 from tests import tasks
 from tests.faults import namespace
-from tests.faults.conftest import through
-from tests.faults.evidence import acts, deaths, finished, undisturbed
+from tests.faults.conftest import hold, servers, through
+from tests.faults.evidence import acts, announced, deaths, runs, undisturbed
 from tests.faults.proxy import Proxy
 from tests.faults.tasks import append_and_wait
-from tests.faults.test_lost_replies import CLAIM, runs, servers
+from tests.faults.test_lost_replies import CLAIM
 from tests.lab import Lab, Supervised, until
-
-
-def hold(seconds: float) -> None:
-    """Keep a fault up for its length."""
-    time.sleep(seconds)
 
 
 def worker_pids(supervised: Supervised) -> list[int]:
@@ -123,9 +117,8 @@ def test_a_worker_that_stands_still_between_claim_and_start_loses_the_task_unhar
     with contextlib.suppress(ProcessLookupError):  # ended for standing still that long
         os.kill(stopped[0], signal.SIGCONT)
     undisturbed(lab, tasks.add.enqueue(1, 2))
-    until(lambda: finished(lab, result))
     assert len(runs(lab, "a")) == 1
-    assert finished(lab, result) == ["SUCCESSFUL"]
+    announced(lab, result)
     assert worker.stop() == 0
 
 
@@ -159,7 +152,7 @@ def test_a_supervisor_that_comes_back_finds_itself_replaced(
     after = tasks.add.enqueue(1, 2)
     undisturbed(lab, after)
     assert lab.row(after).worker_ids == [f"{old}-1"]
-    assert finished(lab, result) == ["SUCCESSFUL"]
+    announced(lab, result)
     assert first.stop() == 0
     assert not Process.objects.exclude(state="ended").exists()
 
@@ -204,8 +197,7 @@ def test_a_restart_under_the_same_name_is_not_taken_for_the_dead_one(lab: Lab) -
     lab.worker(name="w1")
     assert len(lab.until_status(result, "SUCCESSFUL").worker_ids) == 2
     assert len(lab.ledger(result)) == 1
-    until(lambda: finished(lab, result))
-    assert finished(lab, result) == ["SUCCESSFUL"]
+    announced(lab, result)
 
 
 def test_a_supervisor_that_is_killed_far_away_is_found_by_its_lease(
@@ -226,11 +218,11 @@ def test_a_supervisor_that_is_killed_far_away_is_found_by_its_lease(
         row = lab.until_status(result, "SUCCESSFUL", 40)
         (entry,) = lab.ledger(result)
         assert (entry.verdict, entry.action) == ("expired", "requeued")
+        assert entry.last_proof_of_life is not None
         silent = entry.acted_at - entry.last_proof_of_life
         assert silent.total_seconds() > 3
         assert row.worker_ids[0].startswith("far.") and row.worker_ids[1].startswith("near.")
-        until(lambda result=result: finished(lab, result))
-        assert finished(lab, result) == ["SUCCESSFUL"]
+        announced(lab, result)
     assert len(acts()) == 2
 
 
@@ -273,9 +265,8 @@ def test_a_host_that_freezes_inside_a_claim_hides_no_task(
 
     assert len(runs(lab, "a")) == 1
     first.signal_tree(signal.SIGCONT)
-    until(lambda: finished(lab, result))
     undisturbed(lab, tasks.add.enqueue(1, 2))
-    assert finished(lab, result) == ["SUCCESSFUL"]
+    announced(lab, result)
 
 
 # -- shutdown ------------------------------------------------------------------------

@@ -6,8 +6,8 @@ import pytest
 
 from tests import tasks
 from tests.faults import namespace
-from tests.faults.evidence import acts, deaths, finished, undisturbed
-from tests.lab import Lab, until
+from tests.faults.evidence import acts, announced, deaths, undisturbed
+from tests.lab import Lab
 
 
 def hold_the_lock(lab: Lab, alone: tuple[str, ...], seconds: int, lease: int) -> None:
@@ -59,11 +59,10 @@ def test_a_receiver_that_misbehaves_changes_no_outcome(lab: Lab, how: str) -> No
 
     undisturbed(lab, good)
     row = lab.until_status(bad, "FAILED")
-    until(lambda: finished(lab, bad))
 
     assert lab.row(good).return_value == 3
     assert row.exception_class_path == "builtins.ValueError"
-    assert finished(lab, bad) == ["FAILED"]
+    announced(lab, bad, "FAILED")
     assert worker.stop() == 0
     assert acts() == []
     assert deaths() == []
@@ -77,7 +76,6 @@ def test_a_receiver_that_misbehaves_does_not_keep_a_lost_task_from_failing(lab: 
     row = lab.until_status(result, "FAILED")
 
     assert row.exception_class_path == "argus_maint.exceptions.TaskQuarantined"
-    until(lambda: finished(lab, result))
     undisturbed(lab, tasks.add.enqueue(1, 2))
-    assert finished(lab, result) == ["FAILED"]
+    announced(lab, result, "FAILED")
     assert [action for _verdict, action in acts()] == ["quarantined"]
