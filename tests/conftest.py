@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,12 @@ def missing(service: str) -> str | None:
 
 def pytest_configure(config: pytest.Config) -> None:
     required()
+    # A background job of a script ignores INT and QUIT, and `nohup` HUP; so would every
+    # process that we start, and our supervisor honours that on purpose.
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            default = signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, default)
     # Every test would fail to connect, each in its own words: say it once.
     database = os.environ.get("ARGUS_MAINT_TEST_DB")
     if database in SERVICES and (why := missing(database)):
