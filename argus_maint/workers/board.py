@@ -36,6 +36,7 @@ class Held:
     since: float
     limit: float  # seconds; 0 is none
     kill: bool  # on_overdue is "kill"
+    announcing: bool = False  # its outcome is written; task_finished receivers run
 
 
 class _Header(ctypes.Structure):
@@ -68,6 +69,7 @@ class _Slot(ctypes.Structure):
         ("since", ctypes.c_double),
         ("limit", ctypes.c_double),
         ("kill", ctypes.c_uint64),
+        ("announcing", ctypes.c_uint64),
     )
 
 
@@ -90,6 +92,14 @@ class Slot:
         raw.sequence += 1
         raw.task_high, raw.task_low = task_id.int >> 64, task_id.int & (2**64 - 1)
         raw.attempt, raw.since, raw.limit, raw.kill = attempt, since, limit, int(kill)
+        raw.announcing = 0
+        raw.sequence += 1
+
+    def announce(self, since: float) -> None:
+        """Publish that the attempt in hand is over and its receivers run (the worker)."""
+        raw = self.raw
+        raw.sequence += 1
+        raw.since, raw.announcing = since, 1
         raw.sequence += 1
 
     def release(self) -> None:
@@ -98,6 +108,7 @@ class Slot:
         raw.sequence += 1
         raw.task_high = raw.task_low = raw.attempt = 0
         raw.since = raw.limit = 0.0
+        raw.announcing = 0
         raw.sequence += 1
 
     def held(self) -> Held | None:
@@ -107,13 +118,13 @@ class Slot:
             if tries > 50:  # the writer may have been preempted, or stopped, in the middle
                 time.sleep(0.0002)
             before = raw.sequence
-            entry = (raw.task_high, raw.task_low, raw.attempt, raw.since, raw.limit, raw.kill)
+            high, low = raw.task_high, raw.task_low
+            entry = (raw.attempt, raw.since, raw.limit, bool(raw.kill), bool(raw.announcing))
             if before == raw.sequence and not before & 1:
                 break
-        high, low, attempt, since, limit, kill = entry
         if not high and not low:
             return None
-        return Held(uuid.UUID(int=high << 64 | low), attempt, since, limit, bool(kill))
+        return Held(uuid.UUID(int=high << 64 | low), *entry)
 
 
 class Board:

@@ -3,6 +3,7 @@
 Overdue: a task has run longer than its limit. Its stack is taken first (``faulthandler``
 dumps it from a signal handler in C, so a task that holds the interpreter lock shows its
 stack too) and reported; with ``on_overdue: kill`` the worker is then ended, TERM first.
+The receivers of ``task_finished`` have the same limit anew, and a minute where there is none.
 Stuck: a worker has waited for one database call longer than a lease, while the keeper's
 own beats were committed.
 """
@@ -10,6 +11,7 @@ own beats were committed.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 from collections.abc import Iterable
@@ -24,6 +26,7 @@ from argus_maint.workers.orders import Outbox
 logger = get_logger(__name__)
 
 KILL_AFTER = 5.0  # seconds between TERM and KILL
+RECEIVERS = 60.0  # seconds for task_finished receivers of a task without a limit
 STACK_AFTER = 0.3  # seconds a worker has to dump its stack
 STACK_SIZE = 20_000  # characters kept of it
 # A real-time signal: nothing sends it by chance, and few programs use it.
@@ -55,9 +58,10 @@ class Limits:
         held = child.slot.held()
         if held is None or self.term_at.get(child.number, (held,))[0] != held:
             self._let_go(child)
-        if held is None or not held.limit or now() - held.since <= held.limit:
+        if held is None or now() - held.since <= _limit(held):
             return
-        if child.slot.raw.phase != Phase.RUNNING and child.number not in self.term_at:
+        running = held.announcing or child.slot.raw.phase == Phase.RUNNING
+        if not running and child.number not in self.term_at:
             return
         if self.told.get(child.number) != held:
             self._report(child, held)
@@ -74,9 +78,9 @@ class Limits:
         due = float("inf")
         for child in children:
             held = child.slot.held()
-            if held is None or not held.limit:
+            if held is None:
                 continue
-            left = held.since + held.limit - now()
+            left = held.since + _limit(held) - now()
             waiting = self.told.get(child.number) != held or child.number in self.term_at
             if left > 0 or waiting:
                 due = min(due, max(left, 0.05))
@@ -106,8 +110,9 @@ class Limits:
                 task_id=str(held.task_id),
                 attempt=held.attempt,
                 running_for=round(now() - held.since, 1),
-                limit=held.limit,
+                limit=_limit(held),
                 kill=held.kill,
+                announcing=held.announcing,
                 stack=_stack(child),
             )
 
@@ -130,6 +135,10 @@ class Limits:
             logger.warning("worker.stuck", pid=child.pid, seconds=round(now() - since, 1))
             child.reason = "stuck"
             os.kill(child.pid, signal.SIGKILL)
+
+
+def _limit(held: Held) -> float:
+    return held.limit or (RECEIVERS if held.announcing else math.inf)
 
 
 def _stack(child: Limited) -> str:

@@ -180,10 +180,11 @@ class Supervisor:
                     self._worker_ended(place, place.child, status)
 
     def _worker_ended(self, place: Place, child: Child, status: int) -> None:
-        held = child.slot.held()
+        last = child.slot.held()
+        held = last is not None and not last.announcing
         by_signal = _name(os.WTERMSIG(status)) if os.WIFSIGNALED(status) else ""
         code = None if by_signal else os.WEXITSTATUS(status)
-        clean = code == 0 and held is None
+        clean = code == 0 and not held
         reason = child.reason or ("stopped" if clean else "crashed")
         self.outbox.add(
             "exit",
@@ -193,7 +194,7 @@ class Supervisor:
             status=code,
             reason=reason,
         )
-        self._note_end(child, clean, reason, by_signal, code, held is not None)
+        self._note_end(child, clean, reason, by_signal, code, held)
         self._plan_restart(place, child, clean)
         self.limits.forget(child.number)
         os.close(child.orders)

@@ -191,14 +191,16 @@ class Worker:
             _give_up()
         tidy_connections(idle=False)
         settled, outcome = self._settle(row, attempt, outcome)
-        self.slot.release()
         self.tasks_done += 1
         self.slot.raw.finished += 1
         self.slot.raw.last_finish = now()
         if settled is Settled.ACCEPTED:
+            self.slot.announce(now())  # receivers may hang: the supervisor sees for how long
             announce(row, outcome.error)
+            self.slot.release()
             tidy_connections(idle=False)
         else:
+            self.slot.release()
             self._refused(settled, attempt, outcome)
 
     def _prepare(self, row: DBTaskResult, task: Any, since: float) -> None:

@@ -123,6 +123,25 @@ def test_time_limit_is_for_tasks_without_one_of_their_own(life: Lab) -> None:
     assert life.ledger(short) == []
 
 
+def test_receivers_that_hang_are_on_record_and_hold_their_worker_no_longer(life: Lab) -> None:
+    life.setting(RESCUE={"*": {"time_limit": 0.5, "on_overdue": "kill"}})
+    patch = json.dumps({"argus_maint.workers.limits.KILL_AFTER": 0.5})
+    worker = life.worker(LIFE_SIGNALS=life.path("signals"), LIFE_HANG="1", LIFE_PATCH=patch)
+    worker.ready()
+    first, second = tasks.add.enqueue(1, 2), tasks.add.enqueue(3, 4)
+
+    for result in (first, second):  # the second by the worker that replaces the first
+        assert life.until_status(result, "SUCCESSFUL").return_value in (3, 7)
+        entry = report(life, result)
+        assert (entry.action, entry.reason, entry.counted) == ("reported", "receivers", False)
+        assert "task_finished receivers run on" in entry.evidence
+        assert "tests/workers/apps.py" in entry.evidence
+        assert len(life.ledger(result)) == 1
+    until(lambda: worker.log.count("reason=overdue") == 2, what="both workers ended")
+    assert worker.log.count("held_task=false") == 2
+    assert worker.stop() == 0
+
+
 # -- step by step ----------------------------------------------------------------------
 
 
@@ -192,6 +211,24 @@ def test_an_outcome_that_is_being_written_is_not_overdue(bench: Bench) -> None:
     bench.holds(limit=1)
     bench.child.slot.raw.phase = Phase.FINISHING
     assert bench.after(60) == []
+
+
+@pytest.mark.parametrize("limit", [0, 20])
+def test_receivers_have_the_limit_of_their_task_anew_or_a_minute(
+    bench: Bench, limit: float
+) -> None:
+    most = limit or module.RECEIVERS
+    bench.holds(limit=limit, kill=False)
+    bench.after(most - 1)
+    bench.child.slot.announce(bench.clock)
+    bench.child.slot.raw.phase = Phase.FINISHING
+    assert bench.limits.next_due([bench.child]) == most
+    assert bench.after(most - 1) == []
+    assert bench.after(2) == [module.STACK_SIGNAL]
+    bench.after(STACK_AFTER + 0.01)
+    (order,) = bench.outbox.pending
+    assert order.data["announcing"]
+    assert order.data["limit"] == most
 
 
 def test_only_reported_where_policy_says_so(bench: Bench) -> None:
