@@ -28,7 +28,7 @@ from argus_maint.checks import TAG
 from argus_maint.conf import get_settings, resolve_lease
 from argus_maint.database import close_all
 from argus_maint.jobs.duties import forked_duties, threaded_duties
-from argus_maint.workers import children
+from argus_maint.workers import children, output
 from argus_maint.workers.board import Board, Slot
 from argus_maint.workers.claim import Queues
 from argus_maint.workers.identity import new_incarnation, this_host
@@ -208,12 +208,13 @@ class Command(StockCommand):
             max_tasks=options["max_tasks"],
         )
         board = Board(options["processes"])
-        status = Supervisor(
-            limits,
-            board,
-            work=crew.work,
-            keep=lambda members, pending, orders: crew.keep(board, members, pending, orders),
-        ).run()
+        with output.never_waiting():
+            status = Supervisor(
+                limits,
+                board,
+                work=crew.work,
+                keep=lambda members, pending, orders: crew.keep(board, members, pending, orders),
+            ).run()
         if status:
             sys.exit(status)
 
@@ -259,6 +260,7 @@ class _Crew:
         """The life of a worker process."""
         import faulthandler
 
+        output.may_wait()
         worker = Worker(self.options, slot, number, orders)
         faulthandler.register(STACK_SIGNAL, file=stack, all_threads=True)
         obey_only_the_pipe(worker)
