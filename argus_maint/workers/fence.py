@@ -25,8 +25,6 @@ from argus_maint.database import short_transaction
 from argus_maint.dbtime import DbNow
 from argus_maint.models import LedgerEntry
 
-LOCK_WAIT = 2  # seconds; then the outcome is kept and the write is tried again
-
 
 class Settled(Enum):
     """How a completion was received."""
@@ -86,10 +84,16 @@ def attempt_of(row: DBTaskResult) -> Attempt:
     )
 
 
-def complete(row: DBTaskResult, attempt: Attempt, outcome: Outcome, using: str) -> Settled:
-    """Write the outcome if the attempt still owns its row. Safe to repeat after an error."""
+def complete(
+    row: DBTaskResult, attempt: Attempt, outcome: Outcome, using: str, wait: float
+) -> Settled:
+    """Write the outcome if the attempt still owns its row. Safe to repeat after an error.
+
+    ``wait``: seconds for a lock on the row, before the error of the database says so.
+    """
     columns = outcome.columns()
-    if not _update(attempt.rows(using), columns, using) and not recorded(attempt, outcome, using):
+    updated = _update(attempt.rows(using), columns, using, wait)
+    if not updated and not recorded(attempt, outcome, using):
         there = DBTaskResult.objects.using(using).filter(pk=attempt.task_id).exists()
         return Settled.REFUSED if there else Settled.GONE
     for name, value in columns.items():
@@ -106,7 +110,7 @@ def complete(row: DBTaskResult, attempt: Attempt, outcome: Outcome, using: str) 
     return Settled.ACCEPTED
 
 
-def _update(rows: QuerySet[DBTaskResult], columns: dict[str, Any], using: str) -> int:
+def _update(rows: QuerySet[DBTaskResult], columns: dict[str, Any], using: str, wait: float) -> int:
     """One statement that the server finishes by itself, and that waits for no lock for long.
 
     Who waits longer than a lease is ended as stuck, and what the task came to is gone.
@@ -115,10 +119,10 @@ def _update(rows: QuerySet[DBTaskResult], columns: dict[str, Any], using: str) -
     if connection.vendor == "postgresql":
         # Both in one message, which is one transaction; it needs client-side parameters.
         usable = not connection.settings_dict["OPTIONS"].get("server_side_binding")
-        prefix = f"SET LOCAL lock_timeout = '{LOCK_WAIT}s'; " if usable else ""
+        prefix = f"SET LOCAL lock_timeout = {int(wait * 1000)}; " if usable else ""
     elif connection.vendor == "mysql" and connection.mysql_is_mariadb:
         names = ("lock_wait_timeout", "innodb_lock_wait_timeout")
-        prefix = f"SET STATEMENT {', '.join(f'{n} = {LOCK_WAIT}' for n in names)} FOR "
+        prefix = f"SET STATEMENT {', '.join(f'{n} = {int(wait)}' for n in names)} FOR "
     else:
         prefix = ""
     if not prefix:

@@ -91,6 +91,8 @@ def presence(pid: int, started: str) -> Presence:
 
     Call it only for a process of this boot and PID namespace (``same_place``).
     """
+    if not 0 < pid < 1 << 31:  # no pid at all: the row is broken
+        return Presence.UNKNOWN
     try:
         os.kill(pid, 0)
     except OSError as error:

@@ -45,6 +45,7 @@ from argus_maint.workers.line import Line
 logger = get_logger(__name__)
 T = TypeVar("T")
 
+LOCK_WAIT = 2.0  # seconds for a row; then the outcome is kept and the write tried again
 BACKOFF = (0.1, 5.0)  # seconds between tries while the database is away
 GATE = 0.05  # seconds between looks at a lease that is not valid
 EXIT_OVERDUE = 70  # the task was ended for being overdue; what it held is lost
@@ -227,11 +228,12 @@ class Worker:
     ) -> tuple[Settled, Outcome]:
         """Write the outcome, for as long as it takes; returns the one that was written."""
         tried, refused, fresh = [outcome], 0, False
+        wait = min(LOCK_WAIT, self.options.beat)  # shorter than a lease
 
         def write() -> tuple[Settled, Outcome]:
             nonlocal refused, fresh
             try:
-                return fence.complete(row, attempt, outcome, self.using), outcome
+                return fence.complete(row, attempt, outcome, self.using, wait), outcome
             except TRANSIENT as error:
                 refused += is_of_the_value(
                     error, self.using, (outcome.return_value, outcome.traceback)
@@ -247,7 +249,7 @@ class Worker:
                 failure = Outcome.failure(error)
             discard(self.using)
             tried[1:] = tried[1:] or [failure]
-            return fence.complete(row, attempt, tried[1], self.using), tried[1]
+            return fence.complete(row, attempt, tried[1], self.using, wait), tried[1]
 
         def settle() -> tuple[Settled, Outcome]:
             settled, written = write()
@@ -318,10 +320,15 @@ def _give_up() -> NoReturn:
 
 
 def _locked(error: Exception) -> bool:
-    """Whether a lock was waited for in vain (SQLite; MariaDB's error 1205), no outage."""
+    """Whether a lock was waited for in vain, which is no outage.
+
+    SQLite says so in words, MariaDB by error 1205, PostgreSQL by SQLSTATE 55P03.
+    """
     first = error.args[0] if error.args else ""
     return isinstance(error, OperationalError) and (
-        first == 1205 or "is locked" in str(first).lower()
+        first == 1205
+        or "is locked" in str(first).lower()
+        or getattr(error.__cause__, "sqlstate", "") == "55P03"
     )
 
 

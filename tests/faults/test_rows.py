@@ -136,6 +136,21 @@ def test_a_row_that_somebody_holds_is_left_for_later_and_told(lab: Lab) -> None:
 
 
 @servers
+@servers
+def test_a_row_that_is_held_for_leases_while_its_outcome_is_written(lab: Lab) -> None:
+    worker = lab.worker("--lease=1").ready()
+    result = tasks.wait_for.enqueue(lab.path("go"))
+    lab.until_status(result, "RUNNING")
+    with locked([lab.row(result)]):
+        Path(lab.path("go")).touch()
+        (before,) = worker.rows("supervisor")
+        until(lambda: worker.rows("supervisor")[0].beats > before.beats + 9)  # three leases
+        assert lab.row(result).status == "RUNNING"
+    undisturbed(lab, result)
+    assert deaths() == []
+    assert "database.lost" not in worker.log
+
+
 def test_two_hundred_held_rows_do_not_starve_the_next(lab: Lab) -> None:
     dead = dead_worker(lab)
     # Rows are read in the order of their keys: the good one is the very last.

@@ -150,3 +150,15 @@ def turn_autocommit_off() -> str:
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
     return "off"
+
+
+@task
+def raise_at_length(megabytes: int) -> None:
+    raise LookupError("x" * (megabytes << 20))
+
+
+@task
+def leave_search_path() -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SET search_path TO nowhere")
+    return "nowhere"

@@ -88,6 +88,7 @@ def test_whatever_a_task_comes_to_can_be_written_down(lab: Lab) -> None:
     [
         ("tests.no_such_module.task", "builtins.ModuleNotFoundError"),
         ("tests.tasks.no_such_task", "builtins.ImportError"),
+        ("tests.workers.explodes.task", "builtins.RuntimeError"),
         ("tests.tasks.Path", "django.core.exceptions.SuspiciousOperation"),
     ],
 )
@@ -169,3 +170,23 @@ def test_a_task_that_turns_autocommit_off_swallows_nothing(life: Lab) -> None:
     result = chores.turn_autocommit_off.enqueue()
     assert life.until_status(result, "SUCCESSFUL").return_value == "off"
     life.until_status(tasks.add.enqueue(1, 2), "SUCCESSFUL")
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="a search_path is PostgreSQL's")
+def test_a_task_that_changes_the_search_path_has_ended_all_the_same(life: Lab) -> None:
+    worker = life.worker(LIFE_CONN_MAX_AGE="null").ready()
+    result = chores.leave_search_path.enqueue()
+    assert life.until_status(result, "SUCCESSFUL").return_value == "nowhere"
+    life.until_status(tasks.add.enqueue(1, 2), "SUCCESSFUL")
+    assert life.ledger(result) == []
+    assert "worker.ended" not in worker.log
+
+
+def test_an_error_longer_than_the_database_takes_does_not_keep_its_task(lab: Lab) -> None:
+    worker = lab.worker().ready()
+    pids = worker.worker_pids()
+    result = chores.raise_at_length.enqueue(17)  # MariaDB's max_allowed_packet is 16 MiB
+    row = lab.until_status(result, "FAILED")
+    assert row.traceback
+    assert lab.ledger(result) == []
+    assert lab.until_status(tasks.whoami.enqueue(), "SUCCESSFUL").return_value == pids[0]

@@ -77,6 +77,11 @@ def test_what_was_not_recorded_proves_nothing() -> None:
         assert presence(process.pid, "") is UNKNOWN
 
 
+@pytest.mark.parametrize("pid", [-1, 0, 1 << 31, 1 << 70])
+def test_what_is_no_pid_proves_nothing(pid: int) -> None:
+    assert presence(pid, "12345") is UNKNOWN
+
+
 def test_where_nothing_can_be_read_only_the_missing_pid_is_proof(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

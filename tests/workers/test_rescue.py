@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 
+from argus_maint.models import DeclaredPolicy
 from tests import tasks
 from tests.lab import Lab, until
 
@@ -29,6 +30,30 @@ def test_the_task_of_a_killed_worker_is_run_by_another(lab: Lab) -> None:
     assert entry.last_proof_of_life is not None
     assert entry.last_proof_of_life <= entry.acted_at
     assert [line.split()[0] for line in lab.lines("out")] == ["begin", "begin", "end"]
+
+
+def test_a_signal_without_a_name_and_a_worker_with_a_foreign_one(lab: Lab) -> None:
+    lab.worker(name="wörker-北").ready()
+    result = tasks.wait_for.enqueue(lab.path("go"))
+    os.kill(lab.holder(result).pid, 40)  # a real-time signal
+    until(lambda: lab.ledger(result))
+    Path(lab.path("go")).touch()
+    row = lab.until_status(result, "SUCCESSFUL")
+    assert [each.startswith("wörker-北.") for each in row.worker_ids] == [True, True]
+    (entry,) = lab.ledger(result)
+    assert (entry.action, entry.exit_signal) == ("requeued", "SIG40")
+
+
+def test_what_a_task_declared_is_never_taken_back_by_older_code(lab: Lab) -> None:
+    """During a rolling deploy one worker knows the decorator and another does not yet."""
+    path = tasks.wait_for.module_path
+    DeclaredPolicy.objects.create(task_path=path, options={"on_lost": "fail"})
+    lab.worker().ready()  # whose code declares nothing
+    result = tasks.wait_for.enqueue(lab.path("go"))
+    os.kill(lab.holder(result).pid, signal.SIGKILL)
+    row = lab.until_status(result, "FAILED")
+    assert row.exception_class_path == "argus_maint.exceptions.WorkerLost"
+    assert DeclaredPolicy.objects.get(task_path=path).options == {"on_lost": "fail"}
 
 
 def test_the_task_of_a_killed_supervisor_is_run_by_another_supervisor(lab: Lab) -> None:

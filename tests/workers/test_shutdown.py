@@ -85,6 +85,16 @@ def test_what_outlasts_the_grace_is_given_back_and_run_by_the_next(lab: Lab) -> 
     assert len(lab.until_status(result, "SUCCESSFUL").worker_ids) == 2
 
 
+def test_a_task_that_must_not_repeat_has_failed_by_a_shutdown_and_is_announced(life: Lab) -> None:
+    worker = life.worker("--grace=0", LIFE_SIGNALS=life.path("signals")).ready()
+    result = tasks.once_only.enqueue(life.path("out"))
+    until(lambda: life.lines("out"))
+    until(lambda: life.holder(result))
+    assert worker.stop() == 3
+    assert life.row(result).exception_class_path == "argus_maint.exceptions.WorkerLost"
+    assert life.lines("signals").count(f"finished {result.id} FAILED") == 1
+
+
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_second_signal_ends_it_at_once(lab: Lab, second: int) -> None:
     worker, result = busy(lab, "--grace=600")
