@@ -12,8 +12,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from django.db import connections
 from django.db.models.functions import Now
+from django.db.models.sql import Query
 
 
 class DbNow(Now):
@@ -30,21 +30,8 @@ class DbNow(Now):
 
 def db_now(using: str) -> datetime:
     """Return the database's present time, as its DateTimeField columns hold it."""
-    connection = connections[using]
-    field = DbNow().output_field
-    sql, params = _compile(using)
-    with connection.cursor() as cursor:
-        cursor.execute(sql, params)
-        (value,) = cursor.fetchone()
-    for convert in connection.ops.get_db_converters(DbNow()) + field.get_db_converters(connection):
-        value = convert(value, DbNow(), connection)
+    query = Query(None)
+    query.add_annotation(DbNow(), "now")
+    ((value,),) = query.get_compiler(using).results_iter()
     assert isinstance(value, datetime)
     return value
-
-
-def _compile(using: str) -> tuple[str, Any]:
-    from argus_maint.models import Process
-
-    compiler = Process.objects.using(using).all().query.get_compiler(using)
-    sql, params = compiler.compile(DbNow())
-    return f"SELECT {sql}", params

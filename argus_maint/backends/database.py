@@ -54,6 +54,18 @@ class Attempt:
         """Attempt number: 1 for the first claim."""
         return len(self.worker_ids)
 
+    def entry(self, **values: Any) -> LedgerEntry:
+        """A ledger entry about this attempt, unsaved."""
+        return LedgerEntry(
+            task_id=self.task_id,
+            task_path=self.task_path,
+            queue_name=self.queue_name,
+            backend_name=self.backend_name,
+            attempt=self.number,
+            worker_id=self.owner[:128],
+            **values,
+        )
+
     def rows(self, using: str) -> QuerySet[DBTaskResult]:
         """The row, if it is still at this very attempt."""
         return DBTaskResult.objects.using(using).filter(

@@ -23,16 +23,13 @@ from django.utils import timezone
 from django_tasks_db.models import DBTaskResult, get_date_max
 
 from argus_maint.backends.database import (
-    FAILED,
     READY,
-    SUCCESSFUL,
     Attempt,
     read_worker_ids,
 )
 
 PAGE = 2000  # rows of one look when going through the table
 CHUNK = 500  # ids in one statement: SQLite bounds their number
-FINISHED = (FAILED, SUCCESSFUL)
 
 
 @dataclass(frozen=True, slots=True)

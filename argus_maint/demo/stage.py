@@ -14,6 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
+from argus_maint.workers.identity import Presence, presence
+
 PATIENCE = 20.0  # seconds for a supervisor to end after SIGTERM
 
 
@@ -125,13 +127,4 @@ class Stage:
 
 def alive(pid: int) -> bool:
     """Whether a process is there and no zombie, which nobody may be there to collect."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return not Path("/proc/self/stat").exists()
+    return presence(pid, "") is not Presence.GONE

@@ -273,13 +273,7 @@ def _entry(lever: Lever, row: Row, held: Running | None, was: str) -> LedgerEntr
     attempt, owner = row.attempt, held.owner if held is not None else None
     done = "requeued" if lever.verb is Verb.REQUEUE else "failed"
     why = f" Why: {lever.why}" if lever.why else ""
-    entry = LedgerEntry(
-        task_id=attempt.task_id,
-        task_path=attempt.task_path,
-        queue_name=attempt.queue_name,
-        backend_name=attempt.backend_name,
-        attempt=attempt.number,
-        worker_id=attempt.owner[:128],
+    entry = attempt.entry(
         verdict=LedgerEntry.Verdict.MANUAL,
         action=done,
         evidence=f"{done} by hand by {lever.noticed_by}; it was {was}.{why}",

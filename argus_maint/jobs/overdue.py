@@ -51,13 +51,7 @@ def report_overdue(data: dict[str, Any], noticed_by: str, hostname: str, using: 
             f"{data['stack']}"
         )
         with short_transaction(using, 1.0):
-            LedgerEntry.objects.using(using).create(
-                task_id=attempt.task_id,
-                task_path=attempt.task_path,
-                queue_name=attempt.queue_name,
-                backend_name=attempt.backend_name,
-                attempt=attempt.number,
-                worker_id=attempt.owner[:128],
+            attempt.entry(
                 host=hostname,
                 verdict=LedgerEntry.Verdict.OVERDUE,
                 action=LedgerEntry.Action.REPORTED,
@@ -65,7 +59,7 @@ def report_overdue(data: dict[str, Any], noticed_by: str, hostname: str, using: 
                 evidence=evidence,
                 noticed_by=noticed_by,
                 acted_at=DbNow(),
-            )
+            ).save(using=using, force_insert=True)
         logger.warning(
             "receivers.overdue" if data["announcing"] else "task.overdue",
             task_id=str(attempt.task_id),

@@ -15,10 +15,10 @@ Events (structlog): ``process.dead``, ``task.requeued``, ``task.failed``,
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from argus_maint.backends import database
 from argus_maint.backends.database import Attempt
@@ -218,7 +218,8 @@ def _watch_strangers(strangers: list[Attempt], view: View, report: Report) -> No
         sighting = known.pop(attempt.task_id, None)
         if sighting is None or sighting.attempt != attempt.number:
             if not view.dry_run:
-                _guarded(view, report, attempt, registry.sight, attempt, view.using, WAIT)
+                with _guarded(attempt, view, report):
+                    registry.sight(attempt, view.using, WAIT)
         elif after is not None and (now - sighting.first_seen_at).total_seconds() > after:
             _settle(attempt, None, "unregistered", view, report, since=sighting.first_seen_at)
     if known and not view.dry_run:
@@ -226,12 +227,11 @@ def _watch_strangers(strangers: list[Attempt], view: View, report: Report) -> No
             Sighting.objects.using(view.using).filter(pk__in=list(known)).delete()
 
 
-def _guarded(
-    view: View, report: Report, attempt: Attempt, call: Callable[..., None], *args: Any
-) -> None:
-    """Run one row's work; whatever is wrong with that row stays with that row."""
+@contextmanager
+def _guarded(attempt: Attempt, view: View, report: Report) -> Generator[None, None, None]:
+    """Around one row's work: whatever is wrong with that row stays with that row."""
     try:
-        call(*args)
+        yield
     except Exception as error:
         trouble = f"{attempt.task_id}: {type(error).__name__}: {error}"
         report.errors.append(trouble)
@@ -257,46 +257,36 @@ def _settle(
     report: Report,
     since: datetime | None = None,
 ) -> None:
-    _guarded(view, report, attempt, _apply, attempt, owner, verdict, view, report, since)
-
-
-def _apply(
-    attempt: Attempt,
-    owner: Process | None,
-    verdict: str,
-    view: View,
-    report: Report,
-    since: datetime | None,
-) -> None:
     """Apply the policy to one lost attempt, and write down what was done."""
-    entry = _entry(attempt, owner, verdict, view, since)
-    error = _decide(entry, _policy(attempt.task_path, view.using))
-    if not view.dry_run:
-        if error is None:
-            done = database.requeue(attempt, view.using, entry, entry.delay)
-        else:
-            done = database.fail(attempt, view.using, entry, error, entry.evidence)
-        if not done:
-            # Another watcher was quicker, or another transaction holds the row.
-            if database.still_there(attempt, view.using):
-                report.locked.append(str(attempt.task_id))
-                # Once may be another watcher at work; twice is worth a line.
-                again = not _first_time(view, f"locked {attempt.task_id}")
-                if again and _first_time(view, f"still locked {attempt.task_id}"):
-                    logger.warning("rescue.locked", task_id=str(attempt.task_id))
-            return
-        logger.warning(
-            f"task.{entry.action}",
-            task_id=str(attempt.task_id),
-            task=attempt.task_path,
-            queue=attempt.queue_name,
-            attempt=attempt.number,
-            losses=entry.losses,
-            verdict=verdict,
-            reason=entry.reason,
-            evidence=entry.evidence,
-        )
-    report.acts.append(entry)
+    with _guarded(attempt, view, report):
+        entry = _entry(attempt, owner, verdict, view, since)
+        error = _decide(entry, _policy(attempt.task_path, view.using))
+        if not view.dry_run:
+            if error is None:
+                done = database.requeue(attempt, view.using, entry, entry.delay)
+            else:
+                done = database.fail(attempt, view.using, entry, error, entry.evidence)
+            if not done:
+                # Another watcher was quicker, or another transaction holds the row.
+                if database.still_there(attempt, view.using):
+                    report.locked.append(str(attempt.task_id))
+                    # Once may be another watcher at work; twice is worth a line.
+                    again = not _first_time(view, f"locked {attempt.task_id}")
+                    if again and _first_time(view, f"still locked {attempt.task_id}"):
+                        logger.warning("rescue.locked", task_id=str(attempt.task_id))
+                return
+            logger.warning(
+                f"task.{entry.action}",
+                task_id=str(attempt.task_id),
+                task=attempt.task_path,
+                queue=attempt.queue_name,
+                attempt=attempt.number,
+                losses=entry.losses,
+                verdict=verdict,
+                reason=entry.reason,
+                evidence=entry.evidence,
+            )
+        report.acts.append(entry)
 
 
 def _entry(
@@ -306,13 +296,7 @@ def _entry(
     reason = owner.reason if owner is not None else ""
     # "stopped": it left cleanly, so it never began what it did not know it had claimed.
     counted = verdict != "orphaned" and reason not in ("shutdown", "stopped")
-    entry = LedgerEntry(
-        task_id=attempt.task_id,
-        task_path=attempt.task_path,
-        queue_name=attempt.queue_name,
-        backend_name=attempt.backend_name,
-        attempt=attempt.number,
-        worker_id=attempt.owner[:128],
+    entry = attempt.entry(
         verdict=verdict,
         reason=reason,
         evidence=_evidence(attempt, owner, verdict, since),

@@ -16,7 +16,6 @@ from django.utils import timezone
 
 from argus_maint.backends.database import Attempt, running
 from argus_maint.backends.search import CHUNK
-from argus_maint.conf import get_settings
 from argus_maint.dbtime import db_now
 from argus_maint.models import DeclaredPolicy, LedgerEntry, Process, Sighting
 from argus_maint.policy import policy_for
@@ -174,15 +173,12 @@ def _limits(paths: Iterable[str], using: str) -> dict[str, float]:
     wanted = sorted(paths)
     if not wanted:
         return {}
-    declared: dict[str, dict[str, object]] = {}
-    for start in range(0, len(wanted), CHUNK):
-        keys = [path[:255] for path in wanted[start : start + CHUNK]]
-        rows = DeclaredPolicy.objects.using(using).filter(pk__in=keys)
-        declared |= dict(rows.values_list("task_path", "options"))
-    settings, limits = get_settings(), {}
+    declared = DeclaredPolicy.objects.using(using).in_bulk([path[:255] for path in wanted])
+    limits = {}
     for path in wanted:
+        row = declared.get(path[:255])
         try:
-            limit = policy_for(path, declared.get(path[:255]), settings=settings).time_limit
+            limit = policy_for(path, row.options if row else None).time_limit
         except (TypeError, ValueError):  # stored by another version; a rescue reports it
             continue
         if limit:

@@ -61,7 +61,6 @@ class _Slot(ctypes.Structure):
         ("empty_at", ctypes.c_double),  # start of the last look that found nothing
         ("last_finish", ctypes.c_double),
         ("finished", ctypes.c_uint64),
-        ("refused", ctypes.c_uint64),
         ("sequence", ctypes.c_uint64),
         ("task_high", ctypes.c_uint64),
         ("task_low", ctypes.c_uint64),

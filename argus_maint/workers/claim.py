@@ -18,7 +18,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import connections
 from django.db.models import Exists, QuerySet
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
@@ -121,12 +121,8 @@ def _claim_in_block(queues: Queues, worker_id: str, using: str) -> DBTaskResult 
 
 def _claim_guarded(queues: Queues, worker_id: str, using: str) -> DBTaskResult | None:
     """One try: the row claimed (RUNNING), the row lost to another (READY), or None."""
-    if not connections[using].features.has_select_for_update_skip_locked:
-        row = queues.ready(using).first()
-        return row and _take(row, worker_id, using)
-    with transaction.atomic(using):
-        row = queues.ready(using).select_for_update(skip_locked=True).first()
-        return row and _take(row, worker_id, using)
+    row = queues.ready(using).first()
+    return row and _take(row, worker_id, using)
 
 
 def _take(row: DBTaskResult, worker_id: str, using: str) -> DBTaskResult:

@@ -18,8 +18,10 @@ from django_tasks_db.management.commands.db_worker import (
 )
 from django_tasks_db.models import DBTaskResult
 
+from argus_maint.database import discard
 from argus_maint.exceptions import TaskOverdue
 from argus_maint.log import get_logger
+from argus_maint.workers import children
 from argus_maint.workers.fence import Outcome
 
 logger = get_logger(__name__)
@@ -59,11 +61,7 @@ def _leave(error: BaseException | None) -> NoReturn:
     elif error is not None:
         sys.excepthook(type(error), error, error.__traceback__)
         status = 1
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            continue
+    children.flush()
     os._exit(status & 0xFF)
 
 
@@ -102,8 +100,7 @@ def tidy_connections(idle: bool) -> None:
     for connection in connections.all(initialized_only=True):
         if connection.in_atomic_block:
             logger.warning("task.left_transaction_open", database=connection.alias)
-            connection.close()
-            del connections[connection.alias]
+            discard(connection.alias)
             continue
         if connection.settings_dict["CONN_MAX_AGE"] == 0:
             if idle:

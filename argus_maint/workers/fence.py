@@ -7,7 +7,7 @@ was lost), the row is gone, or it belongs to another and the write is refused.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 from traceback import format_exception
@@ -139,32 +139,17 @@ def _update(rows: QuerySet[DBTaskResult], columns: dict[str, Any], using: str, w
 
 def recorded(attempt: Attempt, outcome: Outcome, using: str) -> bool:
     """Whether this very outcome was written by a try whose reply was lost."""
-    return (
-        DBTaskResult.objects.using(using)
-        .filter(
-            pk=attempt.task_id,
-            status=outcome.status,
-            worker_ids=list(attempt.worker_ids),
-            started_at=attempt.started_at,
-            finished_at=outcome.finished_at,
-        )
-        .exists()
-    )
+    rows = replace(attempt, status=outcome.status).rows(using)
+    return rows.filter(finished_at=outcome.finished_at).exists()
 
 
 def record_refusal(attempt: Attempt, outcome: Outcome, noticed_by: str, using: str) -> None:
     """Put a refused completion into the ledger."""
     with short_transaction(using, 1.0):
-        LedgerEntry.objects.using(using).create(
-            task_id=attempt.task_id,
-            task_path=attempt.task_path,
-            queue_name=attempt.queue_name,
-            backend_name=attempt.backend_name,
-            attempt=attempt.number,
-            worker_id=attempt.owner[:128],
+        attempt.entry(
             verdict=LedgerEntry.Verdict.ZOMBIE,
             action=LedgerEntry.Action.REFUSED,
             evidence=f"its {outcome.status} came after the attempt had lost the task",
             noticed_by=noticed_by,
             acted_at=DbNow(),
-        )
+        ).save(using=using, force_insert=True)

@@ -105,8 +105,6 @@ class Limits:
             self.told[child.number] = held
             self.outbox.add(
                 "overdue",
-                number=child.number,
-                epoch=child.slot.raw.epoch,
                 task_id=str(held.task_id),
                 attempt=held.attempt,
                 running_for=round(now() - held.since, 1),

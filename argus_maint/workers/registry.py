@@ -109,12 +109,7 @@ def living_ids(supervisor: uuid.UUID, using: str) -> set[str]:
 
 def by_worker_id(worker_ids: Iterable[str], using: str) -> dict[str, Process]:
     """Look processes up by the ids found on tasks."""
-    wanted, found = sorted(set(worker_ids)), {}
-    for start in range(0, len(wanted), 500):  # SQLite bounds the variables of a statement
-        chunk = wanted[start : start + 500]
-        for process in Process.objects.using(using).filter(worker_id__in=chunk):
-            found[process.worker_id] = process
-    return found
+    return Process.objects.using(using).in_bulk(sorted(set(worker_ids)), field_name="worker_id")
 
 
 def forget(using: str, retention: float, wait: float, most: int = 1000) -> int:

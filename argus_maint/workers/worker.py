@@ -266,7 +266,6 @@ class Worker:
         if settled is Settled.GONE:
             logger.warning("task.gone", **event, attempt=attempt.number)
             return
-        self.slot.raw.refused += 1
         logger.warning("task.zombie", **event, attempt=attempt.number, outcome=outcome.status)
         self._insist(lambda: fence.record_refusal(attempt, outcome, attempt.owner, self.using))
 
