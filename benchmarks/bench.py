@@ -44,8 +44,9 @@ class Bench(Lab):
             cursor.execute(f"{sql} {table}")
 
     def index(self, there: bool) -> None:
-        """Have our index on the task table, or not: the stock worker has none."""
-        (indexes.create if there else indexes.drop)("default")
+        """Have our indexes on the task table, or not: the stock worker has none."""
+        for each in indexes.ALL:
+            (indexes.create if there else indexes.drop)(each, "default")
 
     def enqueue(self, number: int) -> None:
         """Enqueue that many tasks that do nothing, fast."""
