@@ -15,10 +15,9 @@ import pytest
 from argus_maint.models import LedgerEntry
 from argus_maint.workers import limits as module
 from argus_maint.workers.board import Board, Phase
-from argus_maint.workers.children import scratch_file
+from argus_maint.workers.children import Child, scratch_file
 from argus_maint.workers.limits import KILL_AFTER, STACK_AFTER, Limits
 from argus_maint.workers.orders import Outbox
-from argus_maint.workers.supervisor import Child
 from tests import tasks
 from tests.lab import Lab, until
 from tests.workers import chores
