@@ -59,7 +59,7 @@ def test_the_stack_is_there_though_the_task_holds_the_interpreter_lock(lab: Lab)
 
 
 def test_a_worker_that_is_stopped_has_no_stack_and_the_report_says_why(lab: Lab) -> None:
-    lab.worker("--time-limit=1").ready()
+    lab.worker("--time-limit=3").ready()  # long enough to be stopped within
     result = tasks.wait_for.enqueue(lab.path("go"))
     pid = lab.holder(result).pid
     os.kill(pid, signal.SIGSTOP)

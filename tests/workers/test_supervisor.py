@@ -27,8 +27,7 @@ from argus_maint.workers.keeper import Keeper
 from argus_maint.workers.registry import Group
 from argus_maint.workers.supervisor import Supervisor, SupervisorOptions
 from tests import tasks
-from tests.lab import Lab, Supervised, until
-from tests.workers.processes import gone
+from tests.lab import Lab, Supervised, gone, until
 
 
 def beats(worker: Supervised) -> int:
