@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from statistics import median
 from typing import TYPE_CHECKING
 
 from django.db import connection
 
-from benchmarks.common import Figure, laboratory, median, parser, report, say, timed
+from benchmarks.common import Figure, laboratory, parser, report, say, timed
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench

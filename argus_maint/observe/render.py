@@ -238,25 +238,34 @@ def _rescues(status: Status, width: int | None) -> list[Text]:
     rows: list[list[Cell]] = [
         [
             f"{span((now - entry.acted_at).total_seconds())} ago",
-            action(entry),
-            cause_of(entry),
-            status.short[entry.task_id],
-            entry.task_path,
-            label(entry.worker_id),
-            after(entry),
+            *act_cells(entry, status.short[entry.task_id]),
         ]
         for entry in status.rescues
     ]
-    columns = [
-        Column("when", right=True),
-        Column("done"),
-        Column("because"),
-        Column("task"),
-        Column("path", least=16, keep_end=True),
-        Column("was with", least=8),
-        Column("after", right=True),
-    ]
+    columns = [Column("when", right=True), *ACT_COLUMNS]
     return [heading("LAST RESCUES"), *table(columns, rows, width)]
+
+
+ACT_COLUMNS = (
+    Column("done"),
+    Column("because"),
+    Column("task"),
+    Column("path", least=16, keep_end=True),
+    Column("was with", least=8),
+    Column("after", right=True),
+)
+
+
+def act_cells(entry: LedgerEntry, task: str) -> list[Cell]:
+    """What the ledger says of one act, under ``ACT_COLUMNS``; ``task`` is its short id."""
+    return [
+        action(entry),
+        cause_of(entry),
+        task,
+        entry.task_path,
+        label(entry.worker_id),
+        after(entry),
+    ]
 
 
 def action(entry: LedgerEntry) -> Text:

@@ -6,11 +6,11 @@ out the supervisor's orders and makes a rescue pass each beat and at every death
 It never imports a task. The supervisor replaces it when it has been silent for half
 a lease, so every wait here is bounded.
 
-What a pass does is handed in (``rescue``, ``overdue``, ``announce``): the keeper
-knows jobs only as callables.
+What it does for tasks is handed in (``Duties``: ``rescue``, ``overdue``, ``finish``): the
+keeper knows jobs only as callables.
 
 Events: ``keeper.started``, ``keeper.waiting`` (the database does not answer),
-``keeper.back``, ``process.replaced`` (a lease of ours was taken).
+``keeper.back``, ``process.replaced`` (a lease of ours was taken), ``order.failed``.
 """
 
 from __future__ import annotations

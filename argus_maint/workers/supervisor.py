@@ -6,6 +6,9 @@ children it tells the keeper, which acts on it.
 
 Exit status of ``run``: 0 clean; 3 tasks were interrupted at the end of the grace and
 given back; 4 (``--batch``) a worker died on the way.
+
+Events: ``supervisor.stopping``, ``worker.ended``, ``keeper.ended``, ``keeper.silent`` (it
+is killed and replaced), ``fork.failed``.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from argus_maint.clock import now
 from argus_maint.log import get_logger
 from argus_maint.workers import children
 from argus_maint.workers.board import Board, Slot
+from argus_maint.workers.children import STOP_SIGNALS, Child
 from argus_maint.workers.limits import Limits
 from argus_maint.workers.notify import Manager
 from argus_maint.workers.orders import Order, Outbox
@@ -32,7 +36,6 @@ CLEAN, INTERRUPTED, BATCH_DEATHS = 0, 3, 4
 RESTART = (0.5, 30.0)  # seconds before a worker that died is restarted: first, most
 PATIENCE = 8.0  # seconds the keeper has to sign off
 TURN = 0.5  # seconds between looks when nothing happens
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +48,6 @@ class SupervisorOptions:
     beat: float
     batch: bool
     max_tasks: int | None = None  # after which a worker of a batch is not replaced
-
-
-@dataclass(slots=True)
-class Child:
-    """A worker process."""
-
-    number: int
-    place: int  # index of its slot
-    pid: int
-    orders: int  # write end of its pipe
-    slot: Slot
-    stack: int  # file its stack is dumped to
-    reason: str = ""  # why we ended it
 
 
 @dataclass(slots=True)

@@ -12,9 +12,8 @@ import pytest
 
 from argus_maint.models import Process
 from tests import tasks
-from tests.lab import Lab, Supervised, until
+from tests.lab import Lab, Supervised, gone, until
 from tests.workers import chores
-from tests.workers.processes import gone
 
 ALL = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 

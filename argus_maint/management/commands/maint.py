@@ -11,8 +11,7 @@ import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError, InterfaceError, ProgrammingError
-from django.db.utils import OperationalError
+from django.db import Error, InterfaceError, OperationalError, ProgrammingError
 
 from argus_maint import log
 from argus_maint.checks import TAG
@@ -52,9 +51,7 @@ class Command(BaseCommand):
                 task_database(), Screen(self.stdout, *colours), Screen(self.stderr, *colours)
             )
             code = SUBCOMMANDS[subcommand].run(context, options)
-        except DatabaseError as error:
-            raise CommandError(_plainly(error)) from error
-        except InterfaceError as error:
+        except Error as error:
             raise CommandError(_plainly(error)) from error
         except BrokenPipeError:  # the reader, head or less, has seen enough
             # Else Python complains once more when it flushes at the end.

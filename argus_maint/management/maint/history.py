@@ -24,9 +24,8 @@ from argus_maint.management.maint.arguments import (
 from argus_maint.management.maint.context import Context, known_backend
 from argus_maint.models import LedgerEntry
 from argus_maint.observe import history
-from argus_maint.observe.census import label
 from argus_maint.observe.history import Query
-from argus_maint.observe.render import action, after, cause_of
+from argus_maint.observe.render import ACT_COLUMNS, act_cells, action, after, cause_of
 from argus_maint.observe.screen import DIM, HEAD, Cell, Column, clean, join, styled, table
 
 NAME = "history"
@@ -121,25 +120,11 @@ def page(entries: list[LedgerEntry], more: bool, using: str, width: int | None) 
     short = search.short_ids([entry.task_id for entry in entries], using)
     columns = [
         Column(f"when ({timezone.get_current_timezone_name()})" if settings.USE_TZ else "when"),
-        Column("done"),
-        Column("because"),
-        Column("task"),
-        Column("path", least=16, keep_end=True),
-        Column("was with", least=8),
-        Column("after", right=True),
+        *ACT_COLUMNS,
         Column("noticed by", least=8),
     ]
     rows: list[list[Cell]] = [
-        [
-            moment(entry.acted_at),
-            action(entry),
-            cause_of(entry),
-            short[entry.task_id],
-            entry.task_path,
-            label(entry.worker_id),
-            after(entry),
-            entry.noticed_by,
-        ]
+        [moment(entry.acted_at), *act_cells(entry, short[entry.task_id]), entry.noticed_by]
         for entry in entries
     ]
     lines = table(columns, rows, width, indent=0)
