@@ -27,6 +27,15 @@ a string such as ``"30s"``, ``"10m"``, ``"1h30m"`` or ``"7d"``::
             "retention": "7d",           # how long rows of dead processes are kept
             "unregistered_after": None,  # when a task under an unknown worker counts as lost
         },
+        "RETENTION": {...},              # how long finished tasks are kept: see ``retention``
+        "PRUNE": {
+            "target": 0.05,              # seconds that one batch may hold its locks
+            "duty": 0.25,                # share of the time that is spent deleting
+            "max_seconds": None,         # when a pass stops, to go on next time
+            "max_replica_lag": "30s",    # PostgreSQL: replicas further behind are waited for
+            "archive": None,             # a folder: finished tasks are written there first
+            "redact": None,              # dotted path of a function(dict) -> dict for that
+        },
     }
 
 Errors: ``problems`` collects every one, and ``argus_maint.checks`` shows them;
@@ -39,9 +48,8 @@ A new section is an entry in ``SECTIONS``, a function that reads it, and fields 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -49,6 +57,7 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
+from argus_maint import retention
 from argus_maint.options import (
     WRONG_VALUE,
     Option,
@@ -59,10 +68,14 @@ from argus_maint.options import (
     first_and_ceiling,
     one_of,
     parse_duration,
+    pattern_problem,
     positive,
     positive_or_none,
-    show,
+    share,
+    specificity,
+    text_or_none,
 )
+from argus_maint.retention import Retention
 
 NAME = "ARGUS_MAINT"
 
@@ -104,6 +117,30 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class Prune:
+    """How finished tasks are deleted.
+
+    Attributes:
+        target: seconds that one batch may hold its locks (default 0.05).
+        duty: share of the time that is spent deleting, above 0, at most 1 (default 0.25).
+        max_seconds: when a pass stops, to go on next time (default ``None``: when done).
+        max_replica_lag: seconds; replicas of PostgreSQL further behind are waited for
+            (default 30).
+        archive: folder that finished tasks are written to before they are deleted
+            (default ``None``).
+        redact: dotted path of a function that is given each task as a dict and returns
+            what is to be archived of it (default ``None``: all of it).
+    """
+
+    target: float = 0.05
+    duty: float = 0.25
+    max_seconds: float | None = None
+    max_replica_lag: float = 30.0
+    archive: str | None = None
+    redact: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole setting, validated; all durations in seconds.
 
@@ -114,6 +151,8 @@ class Settings:
         process_retention: how long rows of dead processes are kept.
         unregistered_after: when a task that runs under a worker nobody registered
             counts as lost; ``None`` means never.
+        retention: how long finished tasks are kept.
+        prune: how they are deleted.
     """
 
     rescue: tuple[tuple[str, dict[str, Any]], ...] = ()
@@ -121,6 +160,8 @@ class Settings:
     beat: float = 5.0
     process_retention: float = 7 * 86_400.0
     unregistered_after: float | None = None
+    retention: Retention = field(default_factory=Retention)
+    prune: Prune = field(default_factory=Prune)
 
 
 POLICY_OPTIONS: dict[str, Option] = {
@@ -168,29 +209,36 @@ PROCESS_OPTIONS: dict[str, Option] = {
 }
 
 
+PRUNE_OPTIONS: dict[str, Option] = {
+    "target": Option(positive, "Seconds that one batch may hold its locks; the default is 0.05."),
+    "duty": Option(share, "The share of the time that is spent deleting; the default is 0.25."),
+    "max_seconds": Option(
+        positive_or_none, "When a pass stops; None (the default) means when all is done."
+    ),
+    "max_replica_lag": Option(
+        positive, 'Replicas further behind are waited for; the default is "30s".'
+    ),
+    "archive": Option(
+        text_or_none, "A folder; None (the default) means that nothing is kept of what is deleted."
+    ),
+    "redact": Option(
+        text_or_none, 'Such as "shop.tasks.without_secrets", a function from dict to dict.'
+    ),
+}
+
+
 def _read_rescue(raw: object, reader: Reader) -> dict[str, Any]:
     where = f'{NAME}["RESCUE"]'
     found: list[tuple[str, dict[str, Any]]] = []
     for pattern, options in reader.mapping(raw, where, '{"*": {"on_lost": "requeue"}}').items():
         name = f'{where}["{pattern}"]'
-        if not isinstance(pattern, str) or not pattern or any(map(str.isspace, pattern)):
-            reader.note(
-                WRONG_VALUE,
-                f"{name}: a pattern must be a string, not empty and without spaces, "
-                f"not {show(pattern)}.",
-                'It is matched against the dotted task path, as "*" or "payments.tasks.*".',
-            )
+        if problem := pattern_problem(pattern, name):
+            reader.note(WRONG_VALUE, *problem)
             continue
         mapping = reader.mapping(options, name, '{"on_lost": "fail"}')
         found.append((pattern, reader.options(mapping, POLICY_OPTIONS, name)))
-    found.sort(key=lambda pair: _specificity(pair[0]))
+    found.sort(key=lambda pair: specificity(pair[0]))
     return {"rescue": tuple(found)}
-
-
-def _specificity(pattern: str) -> tuple[int, int]:
-    """Rank a pattern by its literal characters; among equals the one with fewer ``*`` wins."""
-    outside_sets = re.sub(r"\[!?\]?[^\]]*\]", "", pattern)
-    return len(re.sub(r"[*?]", "", outside_sets)), -outside_sets.count("*")
 
 
 def _read_processes(raw: object, reader: Reader) -> dict[str, Any]:
@@ -210,9 +258,21 @@ def _read_processes(raw: object, reader: Reader) -> dict[str, Any]:
     return values
 
 
+def _read_retention(raw: object, reader: Reader) -> dict[str, Any]:
+    return {"retention": retention.read(raw, f'{NAME}["RETENTION"]', reader)}
+
+
+def _read_prune(raw: object, reader: Reader) -> dict[str, Any]:
+    where = f'{NAME}["PRUNE"]'
+    mapping = reader.mapping(raw, where, '{"duty": 0.25}')
+    return {"prune": Prune(**reader.options(mapping, PRUNE_OPTIONS, where))}
+
+
 SECTIONS: dict[str, Callable[[object, Reader], dict[str, Any]]] = {
     "RESCUE": _read_rescue,
     "PROCESSES": _read_processes,
+    "RETENTION": _read_retention,
+    "PRUNE": _read_prune,
 }
 
 

@@ -21,6 +21,19 @@ from django.db import (
 TRANSIENT = (OperationalError, InterfaceError, InternalError)
 
 
+def is_locked(error: Exception) -> bool:
+    """Whether a lock was waited for in vain, which is no outage.
+
+    SQLite says so in words, MariaDB by error 1205, PostgreSQL by SQLSTATE 55P03.
+    """
+    first = error.args[0] if error.args else ""
+    return isinstance(error, OperationalError) and (
+        first == 1205
+        or "is locked" in str(first).lower()
+        or getattr(error.__cause__, "sqlstate", "") == "55P03"
+    )
+
+
 def task_database() -> str:
     """Alias of the database that holds the task table, and so our tables too."""
     from django_tasks_db.models import DBTaskResult

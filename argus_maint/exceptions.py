@@ -45,3 +45,7 @@ class TaskOverdue(BaseException):
     kills the worker shortly after, and the task counts as lost. It is no
     ``Exception``, so that ``except Exception`` does not swallow it by chance.
     """
+
+
+class ArchiveError(Exception):
+    """An archive cannot be written or read; the text says why, in one line."""

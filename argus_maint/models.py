@@ -156,3 +156,24 @@ class DeclaredPolicy(models.Model):
 
     def __str__(self) -> str:
         return self.task_path
+
+
+class ArchiveFile(models.Model):
+    """A file of archived tasks, and how much of it counts.
+
+    ``committed`` moves in the transaction that deletes the archived rows; what the file
+    holds beyond it belongs to rows that were not deleted.
+    """
+
+    folder = models.CharField(max_length=255)
+    name = models.CharField(max_length=191, unique=True)
+    backend_name = models.CharField(max_length=32)
+    day = models.DateField(help_text="UTC day of the prune.")
+    committed = models.BigIntegerField(default=0, help_text="Bytes that count.")
+    rows = models.BigIntegerField(default=0)
+    first_finished_at = models.DateTimeField(null=True)
+    last_finished_at = models.DateTimeField(null=True)
+    changed_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.folder}/{self.name}"

@@ -11,6 +11,7 @@ raises ValueError with one line that begins with ``what`` and says what is right
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
@@ -117,6 +118,38 @@ def first_and_ceiling(value: object, what: str) -> tuple[float, float]:
             f"the first delay comes first, as in ({ceiling:g}, {first:g})."
         )
     return first, ceiling
+
+
+def share(value: object, what: str) -> float:
+    """Parse a number above 0 and at most 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
+        raise ValueError(f"{what} must be a number above 0 and at most 1, not {show(value)}.")
+    return float(value)
+
+
+def text_or_none(value: object, what: str) -> str | None:
+    """Parse a string that is not empty (a path too), or None."""
+    if value is None:
+        return None
+    if not isinstance(value, (str, os.PathLike)) or not (text := os.fspath(value)):
+        raise ValueError(f"{what} must be a string that is not empty, or None, not {show(value)}.")
+    return str(text)
+
+
+def pattern_problem(pattern: object, where: str) -> tuple[str, str] | None:
+    """What is wrong with a pattern for task paths or a name, and a hint; None where it is right."""
+    if isinstance(pattern, str) and pattern and not any(map(str.isspace, pattern)):
+        return None
+    return (
+        f"{where}: a pattern must be a string, not empty and without spaces, not {show(pattern)}.",
+        'It is matched against the dotted task path, as "*" or "payments.tasks.*".',
+    )
+
+
+def specificity(pattern: str) -> tuple[int, int]:
+    """Rank a pattern by its literal characters; among equals the one with fewer ``*`` wins."""
+    outside_sets = re.sub(r"\[!?\]?[^\]]*\]", "", pattern)
+    return len(re.sub(r"[*?]", "", outside_sets)), -outside_sets.count("*")
 
 
 def one_of(*choices: str) -> Callable[[object, str], str]:

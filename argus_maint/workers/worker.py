@@ -23,13 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from django.db import OperationalError
 from django_tasks_db.models import DBTaskResult
 
 from argus_maint.backends.database import Attempt
 from argus_maint.clock import now
 from argus_maint.conf import Policy
-from argus_maint.database import TRANSIENT, close_all, discard, task_database
+from argus_maint.database import TRANSIENT, close_all, discard, is_locked, task_database
 from argus_maint.exceptions import TaskOverdue
 from argus_maint.log import get_logger
 from argus_maint.models import DeclaredPolicy
@@ -153,7 +152,7 @@ class Worker:
             return None
         except TRANSIENT as error:
             self.slot.release()
-            if not _locked(error):
+            if not is_locked(error):
                 self.unsure_of = worker_id
             self._wait_for_database(error)
             return None
@@ -296,7 +295,7 @@ class Worker:
     def _wait_for_database(self, error: Exception, ignore_orders: bool = False) -> None:
         """Drop the connection and wait a while, longer each time."""
         wait = time.sleep if ignore_orders else self._sleep
-        if _locked(error):
+        if is_locked(error):
             wait(BACKOFF[0])
             return
         if not self.down:
@@ -316,19 +315,6 @@ def _give_up() -> NoReturn:
     """Leave with the task in hand: the supervisor has declared it lost."""
     children.flush()
     os._exit(EXIT_OVERDUE)
-
-
-def _locked(error: Exception) -> bool:
-    """Whether a lock was waited for in vain, which is no outage.
-
-    SQLite says so in words, MariaDB by error 1205, PostgreSQL by SQLSTATE 55P03.
-    """
-    first = error.args[0] if error.args else ""
-    return isinstance(error, OperationalError) and (
-        first == 1205
-        or "is locked" in str(first).lower()
-        or getattr(error.__cause__, "sqlstate", "") == "55P03"
-    )
 
 
 def _declare(task_path: str, options: dict[str, Any], using: str) -> None:

@@ -1,0 +1,295 @@
+"""Archives: finished tasks as compressed JSON Lines, written before their rows are deleted.
+
+A folder holds one file a day (UTC, the day of the prune) and backend alias,
+``<alias>-<day>-<token>.jsonl.zst`` (zstandard, where it can be imported) or ``.jsonl.gz``.
+Every batch is appended as one compressed frame and fsynced; any tool that reads ``.zst`` or
+``.gz`` reads the whole. A line is a task with all its columns.
+
+No row is lost and none is written twice, whenever the process is killed: how much of a file
+counts is kept in the database (``ArchiveFile.committed``) and moves in the very transaction
+that deletes the rows. What a file holds beyond that belongs to rows that are still there,
+and is cut off before the file is written to again. The random token makes the file of a
+database its own: one that is missing or too short is never continued, another is begun.
+
+Files are made with mode 0600, since the arguments of tasks may hold secrets. ``redact`` is
+given each task as a dict and returns what is to be kept of it.
+
+Raises ``ArchiveError`` for whatever keeps a file from being written, a full disk too.
+
+Events: ``archive.cut`` (what a killed prune had written and not deleted).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import json
+import os
+import secrets
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import Error, connections, models
+from django.db.models import Value
+from django.db.models.functions import Coalesce
+from django_tasks_db.models import DBTaskResult
+
+from argus_maint.dbtime import DbNow
+from argus_maint.exceptions import ArchiveError
+from argus_maint.log import get_logger
+from argus_maint.models import ArchiveFile
+
+try:  # Python 3.14 brings it; before that it is the extra "zstd"
+    from compression import zstd as _zstd  # type: ignore[import-not-found,unused-ignore]
+except ImportError:
+    try:
+        import zstandard as _zstd  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        _zstd = None
+
+logger = get_logger(__name__)
+Row = Sequence[Any]  # the values of Archive.columns
+Redact = Callable[[dict[str, Any]], Any]
+
+
+def suffix() -> str:
+    """Of the files that are written here."""
+    return ".jsonl.gz" if _zstd is None else ".jsonl.zst"
+
+
+def _compress(data: bytes) -> bytes:
+    # Fast ones: the rows are on their way out, and the queue waits for nothing.
+    return gzip.compress(data, 1) if _zstd is None else bytes(_zstd.compress(data, 3))
+
+
+@dataclass(slots=True)
+class _Open:
+    """A file that is written to."""
+
+    record: ArchiveFile
+    descriptor: int
+
+    @property
+    def path(self) -> Path:
+        return Path(self.record.folder, self.record.name)
+
+
+class Archive:
+    """Where a prune writes what it is about to delete."""
+
+    def __init__(self, folder: str | os.PathLike[str], redact: Redact | None = None) -> None:
+        self.folder, self.redact = Path(folder).resolve(), redact
+        self._open: dict[str, _Open] = {}
+
+    def check(self) -> None:
+        """Raise ArchiveError where nothing could be written, before anything is read."""
+        with _told(self.folder):
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            probe = self.folder / f".argus-maint-{secrets.token_hex(4)}"
+            os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            probe.unlink()
+
+    def columns(self, using: str) -> list[str]:
+        """What is to be read of a row for ``appended``."""
+        return ["backend_name", "finished_at", _as_json(using)]
+
+    @contextmanager
+    def appended(self, rows: Sequence[Row], using: str) -> Generator[Appended, None, None]:
+        """Write rows, and take them back unless ``Appended.commit`` is called and committed."""
+        appended = Appended(using)
+        try:
+            by_alias: dict[str, list[Row]] = {}
+            for row in rows:
+                by_alias.setdefault(row[0], []).append(row)
+            for alias, some in by_alias.items():
+                appended.parts.append(self._append(alias, some, using))
+            yield appended
+        except BaseException:
+            self._take_back()
+            raise
+        for file, end, _ in appended.parts:
+            file.record.committed = end
+
+    def _append(self, alias: str, rows: list[Row], using: str) -> tuple[_Open, int, list[Row]]:
+        data = _compress("".join(f"{self._line(row[2])}\n" for row in rows).encode())
+        file = self._file(alias, using)
+        with _told(file.path):
+            view, at = memoryview(data), file.record.committed
+            while view:
+                written = os.pwrite(file.descriptor, view, at)
+                view, at = view[written:], at + written
+            os.fsync(file.descriptor)
+        return file, at, rows
+
+    def _line(self, text: str) -> str:
+        if self.redact is None:
+            return " ".join(text.splitlines())
+        kept = self.redact(json.loads(text))
+        if not isinstance(kept, dict):
+            what = type(kept).__name__
+            raise ArchiveError(f"the redaction returned {what}, and must return a dict")
+        return json.dumps(kept, default=str)
+
+    def _file(self, alias: str, using: str) -> _Open:
+        day = datetime.now(timezone.utc).date()
+        file = self._open.get(alias)
+        if file is not None and file.record.day == day:
+            return file
+        if file is not None:
+            os.close(self._open.pop(alias).descriptor)
+        records = ArchiveFile.objects.using(using).filter(
+            folder=str(self.folder), backend_name=alias, day=day, name__endswith=suffix()
+        )
+        for record in records.order_by("-pk"):
+            if (descriptor := self._resume(record)) is not None:
+                break
+        else:
+            name = f"{alias}-{day}-{secrets.token_hex(3)}{suffix()}"
+            record = ArchiveFile(
+                folder=str(self.folder), name=name, backend_name=alias, day=day, changed_at=DbNow()
+            )
+            record.save(using=using, force_insert=True)
+            with _told(self.folder / name):
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                descriptor = os.open(self.folder / name, flags, 0o600)
+                _sync_folder(self.folder)
+        self._open[alias] = _Open(record, descriptor)
+        self._lock(self._open[alias])
+        return self._open[alias]
+
+    def _resume(self, record: ArchiveFile) -> int | None:
+        """Open a file of today to go on with it; None where it is not what it was."""
+        path = self.folder / record.name
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _refused(path, error) from error
+        if os.fstat(descriptor).st_size < record.committed:
+            os.close(descriptor)
+            return None
+        return descriptor
+
+    def _lock(self, file: _Open) -> None:
+        """For one writer; then cut off what an earlier one had not deleted."""
+        try:
+            fcntl.flock(file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.close()
+            raise ArchiveError(f"another prune is writing to {file.path}: let it end") from None
+        with _told(file.path):
+            _cut(file)
+
+    def _take_back(self) -> None:
+        """Of a batch that failed; where the database does not answer, the next prune does it."""
+        for file in self._open.values():
+            with suppress(OSError, Error):
+                _cut(file)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for file in self._open.values():
+            os.close(file.descriptor)
+        self._open.clear()
+
+
+class Appended:
+    """A batch that is on disk, and does not count yet."""
+
+    def __init__(self, using: str) -> None:
+        self.using = using
+        self.parts: list[tuple[_Open, int, list[Row]]] = []
+
+    def commit(self) -> None:
+        """Let it count, in the transaction that deletes its rows."""
+        for file, end, rows in self.parts:
+            first, last = (_aware(rows[at][1]) for at in (0, -1))
+            record = ArchiveFile.objects.using(self.using).filter(
+                pk=file.record.pk, committed=file.record.committed
+            )
+            counted = record.update(
+                committed=end,
+                rows=models.F("rows") + len(rows),
+                first_finished_at=Coalesce("first_finished_at", Value(first)),
+                last_finished_at=last,
+                changed_at=DbNow(),
+            )
+            if not counted:
+                raise ArchiveError(f"{file.path} is written by another prune: let it end")
+
+
+@contextmanager
+def _told(path: Path) -> Generator[None, None, None]:
+    """Around work on a file: what the system says becomes one line."""
+    try:
+        yield
+    except OSError as error:
+        raise _refused(path, error) from error
+
+
+def _cut(file: _Open) -> None:
+    """Cut a file to what counts, and that only the database knows for sure."""
+    file.record.refresh_from_db(fields=["committed"])
+    beyond = os.fstat(file.descriptor).st_size - file.record.committed
+    if beyond > 0:
+        logger.warning("archive.cut", file=str(file.path), bytes=beyond)
+        os.ftruncate(file.descriptor, file.record.committed)
+
+
+def _aware(value: datetime) -> datetime:
+    """A time as the driver gave it, as a field takes it."""
+    if settings.USE_TZ and value.tzinfo is None:
+        return value.replace(tzinfo=timezone.utc)
+    return value
+
+
+def _refused(path: Path, error: OSError) -> ArchiveError:
+    return ArchiveError(f"the archive {path} cannot be written: {error.strerror or error}")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _as_json(using: str) -> str:
+    """SQL that makes one line of JSON of a whole row: the database is quicker at it."""
+    connection: Any = connections[using]
+    quote = connection.ops.quote_name
+    table = quote(DBTaskResult._meta.db_table)
+    if connection.vendor == "postgresql":
+        return f"row_to_json({table})::text"
+    pairs = (
+        f"'{field.column}', {_value(field, quote(field.column), connection)}"
+        for field in DBTaskResult._meta.concrete_fields
+    )
+    return f"json_object({', '.join(pairs)})"
+
+
+def _value(field: Any, column: str, connection: Any) -> str:
+    """A column as PostgreSQL's row_to_json spells it."""
+    sqlite = connection.vendor == "sqlite"
+    if isinstance(field, models.JSONField):
+        return f"json({column})" if sqlite else f"json_extract({column}, '$')"
+    if isinstance(field, models.UUIDField) and not connection.features.has_native_uuid_field:
+        cuts = ", '-', ".join(f"substr({column}, {at}, {n})" for at, n in _CUTS)
+        return cuts.replace(", '-', ", " || '-' || ") if sqlite else f"concat({cuts})"
+    if isinstance(field, models.DateTimeField):
+        zone = "+00:00" if settings.USE_TZ and connection.timezone_name == "UTC" else ""
+        if sqlite:
+            return f"replace({column}, ' ', 'T') || '{zone}'"
+        return f"concat(date_format({column}, '%%Y-%%m-%%dT%%H:%%i:%%s.%%f'), '{zone}')"
+    return column
+
+
+_CUTS = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))  # of a UUID's hex digits

@@ -1,0 +1,153 @@
+"""Which finished tasks are past their retention, as steps that a database can take.
+
+Every age that the retention names divides time: what finished before the longest of them,
+what between that and the next, and so on. In one such stretch it depends only on what a
+task is (status, quarantined, queue, path), not on when it finished, so a stretch is a
+``Step``: a walk with one condition. Only patterns of task paths are beyond the database's
+comparison; they are matched here, row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+
+from django.conf import settings
+from django.db import connections
+from django.utils import timezone
+from django_tasks_db.models import DBTaskResult
+
+from argus_maint.backends.database import FAILED, SUCCESSFUL, running
+from argus_maint.backends.walk import Condition, Source, any_of, one_of
+from argus_maint.conf import get_settings
+from argus_maint.dbtime import db_now
+from argus_maint.exceptions import TaskQuarantined
+from argus_maint.models import LedgerEntry, Process
+from argus_maint.retention import Retention
+
+QUARANTINED = f"{TaskQuarantined.__module__}.{TaskQuarantined.__qualname__}"
+KINDS = {SUCCESSFUL: ("successful",), FAILED: ("failed", "quarantined")}  # by status
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a prune is about. What is left empty does not narrow."""
+
+    retention: Retention
+    backend: str = ""
+    queues: tuple[str, ...] = ()
+    pattern: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One stretch of time of one status."""
+
+    status: str
+    source: Source
+    begin: datetime | None  # what finished until then is another step's
+    until: datetime
+    condition: Condition
+    # (kind, queue, path) -> whether it goes; None where the condition says it all
+    chooses: Callable[[str, str, str], bool] | None = None
+    is_of_tasks: bool = True
+
+
+def kind_of(status: str, exception: str) -> str:
+    """The kind of a finished task, as the retention names it."""
+    if status == SUCCESSFUL:
+        return "successful"
+    return "quarantined" if exception == QUARANTINED else "failed"
+
+
+def now_of(using: str) -> datetime:
+    """The earlier of two clocks: a host whose own is ahead must not delete too early."""
+    host, database = timezone.now(), db_now(using)
+    if settings.USE_TZ is False:
+        return host  # both are local times, of zones that may differ
+    return min(host, database)
+
+
+def finished(status: str, using: str) -> Source:
+    """Tasks of one status in the order in which they finished."""
+    table = connections[using].ops.quote_name(DBTaskResult._meta.db_table)
+    return Source(table, "finished_at", "id", Condition("status = %s", (status,)))
+
+
+def steps(selection: Selection, using: str) -> Iterator[Step]:
+    """All there is to do, the oldest of each status first."""
+    now, retention = now_of(using), selection.retention
+    for status, kinds in KINDS.items():
+        begin, ages = None, {age for kind in kinds for age in retention.all_ages(kind)}
+        for age in sorted(ages, reverse=True):
+            until = now - timedelta(seconds=age)
+            condition, chooses = _what_goes(selection, kinds, age)
+            if condition is not None:
+                yield Step(status, finished(status, using), begin, until, condition, chooses)
+            begin = until
+
+
+def _what_goes(
+    selection: Selection, kinds: tuple[str, ...], age: float
+) -> tuple[Condition | None, Callable[[str, str, str], bool] | None]:
+    """The condition for rows of this age, and who has the last word."""
+    retention = selection.retention
+    where = Condition()
+    if selection.backend:
+        where &= one_of("backend_name", [selection.backend])
+    if selection.queues:
+        where &= one_of("queue_name", selection.queues)
+
+    def goes(kind: str, queue: str, path: str) -> bool:
+        limit = retention.age(kind, queue, path)
+        matches = not selection.pattern or fnmatchcase(path, selection.pattern)
+        return matches and limit is not None and limit <= age
+
+    if retention.tasks or selection.pattern:
+        return where, goes
+    each = [
+        _of_kind(kind, len(kinds) > 1) & rule
+        for kind in kinds
+        if (rule := _by_queue(retention, kind, age)) is not None
+    ]
+    return (where & any_of(each) if each else None), None
+
+
+def _of_kind(kind: str, several: bool) -> Condition:
+    if not several:
+        return Condition()
+    sign = "=" if kind == "quarantined" else "<>"
+    return Condition(f"exception_class_path {sign} %s", (QUARANTINED,))
+
+
+def _by_queue(retention: Retention, kind: str, age: float) -> Condition | None:
+    """Which queues' rows of a kind go at this age; None: of no queue."""
+    usual = (limit := retention.ages[kind]) is not None and limit <= age
+    others = [
+        queue
+        for queue, _ in retention.queues
+        if ((limit := retention.age(kind, queue, "")) is not None and limit <= age) != usual
+    ]
+    if not usual and not others:
+        return None
+    if not others:
+        return Condition("1 = 1")
+    return one_of("queue_name", others, negate=usual)
+
+
+def own_steps(using: str) -> Iterator[Step]:
+    """Rows of our own tables past their retention, by the database's clock."""
+    config, now = get_settings(), db_now(using)
+    quote = connections[using].ops.quote_name
+    ledger = Source(quote(LedgerEntry._meta.db_table), "acted_at")
+    until = now - timedelta(seconds=config.retention.ledger)
+    yield Step("", ledger, None, until, Condition(), is_of_tasks=False)
+    # A process that still owns a RUNNING task stays: its row is the evidence against it.
+    ended = Condition("state = %s", (Process.State.ENDED.value,))
+    processes = Source(quote(Process._meta.db_table), "ended_at", "id", ended)
+    until = now - timedelta(seconds=config.process_retention)
+    owners = sorted({attempt.owner for attempt in running(using)})
+    others = one_of("worker_id", owners, negate=True)
+    yield Step("", processes, None, until, others, is_of_tasks=False)

@@ -1,0 +1,265 @@
+"""The pruner: deletes finished tasks past their retention, and the queue never notices.
+
+Using it::
+
+    report = prune(Order(using="default", selection=Selection(get_settings().retention)))
+
+It walks through finished rows in the order of our index, oldest first, and deletes a small
+batch at a time in a short transaction of its own. Batches are as large as their time
+allows (``target``), and it rests between them (``duty``); see ``jobs.pace``. Where a lock is
+held by others it waits, takes less, and in the end leaves what is locked for the next time.
+The status is in the DELETE itself, so a row that somebody puts back to READY meanwhile
+stays. It stops when all is done, at ``max_seconds`` or at ``max_rows``; the next pass goes on
+where this one stopped, because what it deleted is gone.
+
+With an archive each batch is written and fsynced before its rows are deleted (see
+``backends.archive``).
+
+Rows of our own that are past their retention go in the same way: the ledger of rescues,
+and processes that ended.
+
+Options (``Order``): ``using``; ``selection``; ``target`` seconds of held lock (0.05); ``duty``
+(0.25); ``max_seconds`` and ``max_rows`` (None: no end); ``max_replica_lag`` seconds (30);
+``archive``; ``tell``, called after every batch.
+
+Raises ``ArchiveError`` when the archive cannot be written; nothing is deleted then that was
+not archived. Errors of the database that waiting may mend are waited for up to
+``GIVE_UP`` times in a row, then raised.
+
+Events: ``prune.batch``, ``prune.locked``, ``prune.lagging`` (a replica is behind),
+``prune.done``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import OperationalError
+
+from argus_maint.backends import pressure
+from argus_maint.backends.archive import Archive
+from argus_maint.backends.walk import Condition, Place, Walk
+from argus_maint.clock import now
+from argus_maint.database import discard, is_locked, short_transaction
+from argus_maint.jobs.expiry import Selection, Step, kind_of, own_steps, steps
+from argus_maint.jobs.pace import MOST, PATIENCE, Pace
+from argus_maint.log import get_logger
+
+logger = get_logger(__name__)
+
+GIVE_UP = 20  # errors of the database in a row
+SKIP_AFTER = 3  # refused locks in a row, before what is locked is left out
+MOST_READ = 5_000  # rows of a batch that passes through this process
+COLUMNS = ("id", "queue_name", "task_path", "exception_class_path")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be pruned, and how gently."""
+
+    using: str
+    selection: Selection
+    target: float = 0.05
+    duty: float = 0.25
+    max_seconds: float | None = None
+    max_rows: int | None = None
+    max_replica_lag: float = 30.0
+    archive: Archive | None = None
+    own_tables: bool = True
+    tell: Callable[[Report], None] = lambda report: None
+
+
+@dataclass(slots=True)
+class Report:
+    """What a pass came to."""
+
+    deleted: Counter[str] = field(default_factory=Counter)  # by status, and by table of ours
+    archived: int = 0
+    batches: int = 0
+    passed: int = 0  # rows looked at
+    refused: int = 0  # locks waited for in vain
+    waited_for_replicas: float = 0.0  # seconds
+    worst: float = 0.0  # longest time that a batch held its locks, seconds
+    seconds: float = 0.0
+    stopped: str = ""  # empty: all done; else max_seconds, max_rows
+    note: str = ""
+
+    @property
+    def rows(self) -> int:
+        """All that was deleted."""
+        return sum(self.deleted.values())
+
+
+def prune(order: Order) -> Report:
+    """One pass."""
+    return _Pass(order).run()
+
+
+class _Enough(Exception):
+    """The pass has reached a bound; its text says which."""
+
+
+class _Changed(Exception):
+    """A row was changed between the archive and the DELETE; nothing of the batch counts."""
+
+
+class _Pass:
+    def __init__(self, order: Order) -> None:
+        self.order, self.using, self.report = order, order.using, Report()
+        self.pace = Pace(order.target, order.duty)
+        self.began = now()
+        self.next_look = 0.0  # at the replicas
+        self.errors = 0  # in a row
+
+    def run(self) -> Report:
+        try:
+            for step in steps(self.order.selection, self.using):
+                walk = Walk(step.source, step.until, self.using, since=step.begin)
+                self._through(step.status, walk, step)
+            for step in own_steps(self.using) if self.order.own_tables else ():
+                walk = Walk(step.source, step.until, self.using)
+                self._through(step.source.table, walk, step)
+        except _Enough as enough:
+            self.report.stopped = str(enough)
+        self.report.note = pressure.long_transaction(self.using)
+        self.report.seconds = now() - self.began
+        self._log_end()
+        return self.report
+
+    def _log_end(self) -> None:
+        report = self.report
+        logger.info(
+            "prune.done",
+            rows=report.rows,
+            batches=report.batches,
+            seconds=round(report.seconds, 1),
+            worst=round(report.worst, 3),
+            stopped=report.stopped or "no",
+        )
+
+    def _through(self, name: str, walk: Walk, step: Step) -> None:
+        """Batch after batch, to the end of a walk."""
+        archived = self.order.archive is not None and step.is_of_tasks
+        self.pace.most = MOST_READ if archived or step.chooses is not None else MOST
+        more = True
+        while more:
+            self._stop_when_enough()
+            self._let_replicas_catch_up()
+            size, started = self._size(), now()
+            try:
+                edge = walk.edge(size)
+                deleted, held = self._delete(walk, edge, step)
+            except (OperationalError, _Changed) as error:
+                self._refused(error)
+                continue
+            more, walk.after, self.errors = edge is not None, edge, 0
+            if archived:
+                self.report.archived += deleted
+            self._count(name, deleted, size, held)
+            if more:
+                time.sleep(self.pace.pause(now() - started))
+
+    def _size(self) -> int:
+        size, most = min(self.pace.size, self.pace.most), self.order.max_rows
+        return size if most is None else min(size, most - self.report.rows)
+
+    def _stop_when_enough(self) -> None:
+        seconds, rows = self.order.max_seconds, self.order.max_rows
+        if seconds is not None and now() - self.began >= seconds:
+            raise _Enough("max_seconds")
+        if rows is not None and self.report.rows >= rows:
+            raise _Enough("max_rows")
+
+    # -- one batch ----------------------------------------------------------------
+
+    def _delete(self, walk: Walk, edge: Place | None, step: Step) -> tuple[int, float]:
+        """Delete one batch; returns how many rows, and the seconds that locks were held."""
+        pieces = [piece & step.condition for piece in walk.batch(edge)]
+        if self.order.archive is not None and step.is_of_tasks:
+            return self._archive(self.order.archive, walk, pieces, step)
+        if step.chooses is not None or self._skips_locked(walk):
+            keys = [row[0] for row in self._read(walk, COLUMNS, pieces) if _goes(step, row)]
+            if not keys:
+                return 0, 0.0
+            pieces = [walk.keys(keys)]
+        with short_transaction(self.using, PATIENCE):
+            began = now()
+            deleted = walk.delete(pieces)
+        return deleted, now() - began
+
+    def _archive(
+        self, archive: Archive, walk: Walk, pieces: list[Condition], step: Step
+    ) -> tuple[int, float]:
+        """Write one batch to the archive, then delete exactly what was written."""
+        columns = (*COLUMNS, *archive.columns(self.using))
+        rows = [row for row in self._read(walk, columns, pieces) if _goes(step, row)]
+        if not rows:
+            return 0, 0.0
+        written = archive.appended([row[len(COLUMNS) :] for row in rows], self.using)
+        with written as appended, short_transaction(self.using, PATIENCE):
+            began = now()
+            deleted = walk.delete([walk.keys([row[0] for row in rows])])
+            if deleted != len(rows):
+                raise _Changed(f"{len(rows) - deleted} rows were changed meanwhile")
+            appended.commit()
+        return deleted, now() - began
+
+    def _read(self, walk: Walk, columns: Sequence[str], pieces: list[Condition]) -> list[Any]:
+        if not self._skips_locked(walk):
+            return walk.read(columns, pieces)
+        with short_transaction(self.using, PATIENCE):
+            return walk.read(columns, pieces, skip_locked=True)
+
+    def _skips_locked(self, walk: Walk) -> bool:
+        """Whether what others hold is to be left out: they have held it for a while."""
+        can: bool = walk.connection.features.has_select_for_update_skip_locked
+        return self.pace.refused >= SKIP_AFTER and can
+
+    # -- between batches ------------------------------------------------------------
+
+    def _refused(self, error: Exception) -> None:
+        """Wait for whoever holds a lock, or for a database that is away."""
+        self.errors += 1
+        self.report.refused += 1
+        if self.errors > GIVE_UP:
+            raise error
+        if isinstance(error, OperationalError) and not is_locked(error):
+            discard(self.using)
+        wait = self.pace.locked()
+        logger.warning("prune.locked", error=str(error).strip(), wait=wait, rows=self.pace.size)
+        time.sleep(wait)
+
+    def _count(self, name: str, deleted: int, size: int, held: float) -> None:
+        report = self.report
+        if deleted:
+            report.deleted[name] += deleted
+        report.batches += 1
+        report.passed += size
+        report.worst = max(report.worst, held)
+        self.pace.took(deleted, held)
+        logger.info("prune.batch", what=name, rows=deleted, held=round(held, 4), total=report.rows)
+        report.seconds = now() - self.began
+        self.order.tell(report)
+
+    def _let_replicas_catch_up(self) -> None:
+        """What is deleted here has to be deleted there; who reads there must not fall behind."""
+        if now() < self.next_look:
+            return
+        while (lag := pressure.replica_lag(self.using)) > self.order.max_replica_lag:
+            began = now()
+            logger.warning("prune.lagging", lag=round(lag, 1))
+            time.sleep(1.0)
+            self.report.waited_for_replicas += now() - began
+            self._stop_when_enough()
+        self.next_look = now() + 1.0
+
+
+def _goes(step: Step, row: Sequence[Any]) -> bool:
+    if step.chooses is None:
+        return True
+    _, queue, path, exception = row[: len(COLUMNS)]
+    return step.chooses(kind_of(step.status, exception), queue, path)

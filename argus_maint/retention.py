@@ -1,0 +1,108 @@
+"""How long finished tasks are kept: ``ARGUS_MAINT["RETENTION"]``.
+
+Using it::
+
+    retention = get_settings().retention
+    retention.age("failed", "default", "shop.tasks.send")  # seconds, or None: never
+
+Options, with their defaults. An age is a duration as everywhere in the setting, or
+``None``, which keeps rows for ever::
+
+    "RETENTION": {
+        "successful": "14d",
+        "failed": "90d",
+        "quarantined": None,    # FAILED with TaskQuarantined: somebody has to look
+        "queues": {"bulk": {"successful": "1d"}},
+        "tasks": {"shop.tasks.sync_*": {"successful": "1h"}},
+        "ledger": "365d",       # our own record of rescues and levers
+    }
+
+A task's pattern wins over its queue, and its queue over the rest, key by key; of two
+patterns that match, the one with more literal characters. The defaults are those that the
+stock ``prune_db_task_results`` has for successful tasks, and longer for failed ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from argus_maint.options import (
+    WRONG_VALUE,
+    Option,
+    Reader,
+    duration,
+    pattern_problem,
+    positive_or_none,
+    specificity,
+)
+
+DAY = 86_400.0
+KINDS = ("successful", "failed", "quarantined")
+Ages = Mapping[str, float | None]  # by kind, seconds; None: for ever
+
+_HINT = "{} rows are kept that long after they finished; None keeps them. The default is {}."
+AGES: dict[str, Option] = {
+    "successful": Option(positive_or_none, _HINT.format("SUCCESSFUL", '"14d"')),
+    "failed": Option(positive_or_none, _HINT.format("FAILED", '"90d"')),
+    "quarantined": Option(positive_or_none, _HINT.format("Quarantined", "None")),
+}
+LEDGER = Option(duration, 'How long the record of rescues is kept; the default is "365d".')
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Ages by kind, by queue and by pattern of the task's path."""
+
+    ages: Ages = field(
+        default_factory=lambda: {"successful": 14 * DAY, "failed": 90 * DAY, "quarantined": None}
+    )
+    queues: tuple[tuple[str, Ages], ...] = ()
+    tasks: tuple[tuple[str, Ages], ...] = ()  # from the least to the most specific
+    ledger: float = 365 * DAY
+
+    def age(self, kind: str, queue: str, path: str) -> float | None:
+        """Seconds that a finished task is kept; None: for ever."""
+        age = dict(self.queues).get(queue, {}).get(kind, self.ages[kind])
+        for pattern, ages in self.tasks:
+            if kind in ages and fnmatchcase(path, pattern):
+                age = ages[kind]
+        return age
+
+    def all_ages(self, kind: str) -> list[float]:
+        """Every age that may apply to a kind, the longest first."""
+        every = [self.ages[kind]]
+        every += [ages[kind] for _, ages in (*self.queues, *self.tasks) if kind in ages]
+        return sorted({age for age in every if age is not None}, reverse=True)
+
+    def shortest(self) -> float | None:
+        """The shortest age there is, whatever it is for."""
+        return min((age for kind in KINDS for age in self.all_ages(kind)), default=None)
+
+
+def read(raw: object, where: str, reader: Reader) -> Retention:
+    """Read the raw section; what is wrong with it is noted by the reader."""
+    mapping = reader.mapping(raw, where, '{"successful": "14d"}')
+    scopes = ("queues", "tasks", "ledger")
+    known = reader.known(mapping, [*AGES, *scopes], where)
+    plain = {key: value for key, value in known.items() if key not in scopes}
+    values: dict[str, Any] = {"ages": {**Retention().ages, **reader.options(plain, AGES, where)}}
+    for scope in ("queues", "tasks"):
+        values[scope] = tuple(_scope(known.get(scope, {}), f'{where}["{scope}"]', reader))
+    values["tasks"] = tuple(sorted(values["tasks"], key=lambda pair: specificity(pair[0])))
+    only_ledger = {key: value for key, value in known.items() if key == "ledger"}
+    return Retention(**values, **reader.options(only_ledger, {"ledger": LEDGER}, where))
+
+
+def _scope(raw: object, where: str, reader: Reader) -> list[tuple[str, Ages]]:
+    found: list[tuple[str, Ages]] = []
+    for name, ages in reader.mapping(raw, where, '{"bulk": {"successful": "1d"}}').items():
+        item = f'{where}["{name}"]'
+        if problem := pattern_problem(name, item):
+            reader.note(WRONG_VALUE, *problem)
+            continue
+        mapping = reader.mapping(ages, item, '{"successful": "1d"}')
+        found.append((name, reader.options(mapping, AGES, item)))
+    return found
