@@ -14,8 +14,9 @@ from django.test.utils import CaptureQueriesContext
 from django_tasks_db.models import DBTaskResult
 
 from argus_maint.models import DeclaredPolicy, LedgerEntry, Process
+from argus_maint.observe.document import as_dict
 from argus_maint.observe.render import status_page
-from argus_maint.observe.status import Status, as_dict, gather
+from argus_maint.observe.status import Status, gather
 from argus_maint.workers import registry
 from tests import rows
 from tests.schemas import validate
@@ -121,6 +122,42 @@ def test_a_ready_task_that_no_worker_takes_is_told_of(
     assert _codes(status) == codes
     if codes:
         assert status.problems[0].command == "manage.py db_worker --queue-name mail"
+
+
+@pytest.mark.parametrize(
+    ("held", "waits", "codes"),
+    [
+        ((1000, 1000), 1000, ["stalled"]),
+        ((1000, 1000), 800, []),  # it has not waited for long
+        ((1000, 800), 1000, []),  # a worker has moved on
+        ((1000, None), 1000, []),  # a worker is free
+    ],
+)
+def test_a_queue_whose_workers_are_all_held_is_told_of(
+    held: tuple[float | None, ...], waits: float, codes: list[str]
+) -> None:
+    for number, age in enumerate(held):
+        owner = rows.process("web", number + 1, queues=("mail",))
+        if age is not None:
+            rows.task("RUNNING", workers=(owner.worker_id,), age=age)
+    rows.task(queue_name="mail", age=waits)
+    rows.task(queue_name="mail", run_after=rows.ago(-60), age=9999)
+    status = gather(USING)
+    assert _codes(status) == codes
+    if codes:
+        assert _page(status)[0] == (
+            "UNHEALTHY  1 ready in mail for 16m: 2 workers busy with one task for over 15m"
+            "  manage.py maint tasks --state running"
+        )
+        validate("status", json.loads(json.dumps(as_dict(status))))
+
+
+def test_a_site_may_have_tasks_that_take_hours(settings: Any) -> None:
+    settings.ARGUS_MAINT = {"PROCESSES": {"stalled_after": "3h"}}
+    owner = rows.process()
+    rows.task("RUNNING", workers=(owner.worker_id,), age=7200)
+    rows.task(age=7200)
+    assert gather(USING).healthy
 
 
 def test_a_scheduled_task_needs_no_worker_yet() -> None:
