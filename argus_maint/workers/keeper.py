@@ -268,6 +268,12 @@ class Keeper:
                 holdings[member.worker_id] = (held.task_id, held.attempt) if held else None
         return holdings
 
+    def end(self, worker_id: str, task_id: UUID, attempt: int) -> None:
+        """A person wants this attempt ended: tell the supervisor, if its worker holds it."""
+        for member in self.members.values():
+            if member.worker_id == worker_id and member.slot is not None:
+                member.slot.doom(member.number, task_id, attempt)
+
     def _pass(self) -> None:
         self.next_pass = max(self.next_beat, now() + 0.05)
         again = self.duties.rescue(self)

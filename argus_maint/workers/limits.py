@@ -4,6 +4,8 @@ Overdue: a task has run longer than its limit. Its stack is taken first (``fault
 dumps it from a signal handler in C, so a task that holds the interpreter lock shows its
 stack too) and reported; with ``on_overdue: kill`` the worker is then ended, TERM first.
 The receivers of ``task_finished`` have the same limit anew, and a minute where there is none.
+By hand: a person wants the attempt ended (the keeper says so on the board); the same way,
+while the task itself runs.
 Stuck: a worker has waited for one database call longer than a lease, while the keeper's
 own beats were committed.
 """
@@ -58,6 +60,9 @@ class Limits:
         held = child.slot.held()
         if held is None or self.term_at.get(child.number, (held,))[0] != held:
             self._let_go(child)
+        if held is not None and child.slot.is_doomed():
+            self._end(child, held, "manual")
+            return
         if held is None or now() - held.since <= _limit(held):
             return
         running = held.announcing or child.slot.raw.phase == Phase.RUNNING
@@ -66,7 +71,7 @@ class Limits:
         if self.told.get(child.number) != held:
             self._report(child, held)
         elif held.kill:
-            self._end_overdue(child, held)
+            self._end(child, held, "overdue")
 
     def forget(self, number: int) -> None:
         """Drop what is known of a child that has ended."""
@@ -88,7 +93,7 @@ class Limits:
 
     def _let_go(self, child: Limited) -> None:
         """The attempt that was to be ended has ended by itself."""
-        if self.term_at.pop(child.number, None) and child.reason == "overdue":
+        if self.term_at.pop(child.number, None) and child.reason in ("overdue", "manual"):
             child.reason = ""
             child.slot.raw.ending = 0
 
@@ -114,13 +119,15 @@ class Limits:
                 stack=_stack(child),
             )
 
-    def _end_overdue(self, child: Limited, held: Held) -> None:
-        begun = self.term_at.get(child.number)
-        if begun is None:
+    def _end(self, child: Limited, held: Held, reason: str) -> None:
+        """TERM, and later KILL. Once ``ending`` is published the worker takes no other task."""
+        begun, sequence = self.term_at.get(child.number), child.slot.raw.sequence
+        if begun is None or child.slot.raw.ending != sequence:
             self.term_at[child.number] = (held, now())
-            child.reason = "overdue"
-            child.slot.raw.ending = child.slot.raw.sequence
-            logger.warning("worker.overdue", pid=child.pid, task_id=str(held.task_id))
+            child.reason = reason
+            child.slot.raw.ending = sequence
+            event = "worker.overdue" if reason == "overdue" else "worker.unwanted"
+            logger.warning(event, pid=child.pid, task_id=str(held.task_id))
             os.kill(child.pid, signal.SIGTERM)
         elif now() - begun[1] > KILL_AFTER:
             os.kill(child.pid, signal.SIGKILL)

@@ -156,12 +156,18 @@ class Bench:
         board = Board(1)
         self.header, slot = board.header, board.slots[0]
         self.outbox = Outbox()
+        slot.reset(1)
         self.limits = Limits(board, self.outbox, lease=6, beat=2)
         self.child = Child(1, 0, 2**22 + 1, -1, slot, scratch_file())
 
     def holds(self, limit: float, kill: bool = True) -> None:
         self.child.slot.hold(uuid4(), 1, self.clock, limit, kill)
         self.child.slot.raw.phase = Phase.RUNNING
+
+    def doom(self, held: Any = None) -> None:
+        """A person wants this attempt ended, or the one in hand."""
+        held = held or self.child.slot.held()
+        self.child.slot.doom(self.child.number, held.task_id, held.attempt)
 
     def after(self, seconds: float) -> list[int]:
         """Signals sent when the supervisor looks that much later."""
@@ -193,6 +199,55 @@ def test_stack_report_term_and_kill_come_in_this_order(bench: Bench) -> None:
     assert bench.after(KILL_AFTER / 2) == []
     assert bench.after(KILL_AFTER) == [signal.SIGKILL]
     assert bench.orders == ["overdue"]
+
+
+def test_what_a_person_wants_ended_gets_term_and_then_kill(bench: Bench) -> None:
+    bench.holds(limit=0)
+    assert bench.after(9999) == []
+    bench.doom()
+    assert bench.after(0.1) == [signal.SIGTERM]
+    assert bench.child.reason == "manual"
+    assert bench.child.slot.raw.ending == bench.child.slot.raw.sequence
+    assert bench.after(KILL_AFTER / 2) == []
+    bench.doom()  # the keeper says so at every beat
+    assert bench.after(KILL_AFTER) == [signal.SIGKILL]
+
+
+def test_the_next_task_of_the_worker_is_not_ended_for_one_that_was_unwanted(bench: Bench) -> None:
+    bench.holds(limit=0)
+    bench.doom()
+    unwanted = bench.child.slot.held()
+    bench.child.slot.release()
+    bench.holds(limit=0)
+    assert bench.after(1) == []
+    bench.doom(unwanted)  # said again, too late
+    assert bench.after(KILL_AFTER + 1) == []
+    assert bench.child.reason == ""
+
+
+def test_nor_a_task_of_the_child_that_has_the_slot_next(bench: Bench) -> None:
+    bench.holds(limit=0)
+    bench.doom()
+    mark = bench.child.slot.raw.doomed
+    bench.child.slot.reset(2)
+    bench.child.number = 2
+    bench.holds(limit=0)
+    bench.child.slot.raw.doomed = mark  # a keeper that was held up in the middle of it
+    assert bench.after(KILL_AFTER + 1) == []
+
+
+def test_an_outcome_in_hand_is_written_though_its_task_is_unwanted(bench: Bench) -> None:
+    bench.holds(limit=0)
+    bench.doom()
+    bench.child.slot.raw.phase = Phase.FINISHING
+    assert bench.after(1) == []
+    bench.child.slot.raw.phase = Phase.RUNNING
+    assert bench.after(1) == [signal.SIGTERM]
+    bench.child.slot.raw.phase = Phase.FINISHING  # it ended at the same moment
+    assert bench.after(KILL_AFTER + 1) == []
+    bench.child.slot.release()
+    assert bench.after(1) == []
+    assert bench.child.reason == ""
 
 
 def test_the_next_task_of_the_worker_is_not_ended_for_the_last(bench: Bench) -> None:

@@ -112,6 +112,7 @@ _SHORT = {
     Outcome.YOUNG: "not seen for long enough",
     Outcome.LOCKED: "locked",
     Outcome.ERROR: "with an error",
+    Outcome.ASKED: "not yet done",
 }
 
 
