@@ -185,7 +185,8 @@ def test_each_flag_arrives(asked: Callable[..., Any]) -> None:
     assert (worker.interval, worker.batch, worker.startup_delay) == (0, True, False)
     assert (worker.max_tasks, worker.max_rss, worker.time_limit) == (7, 512 * 2**20, 1.5)
     assert (worker.name, worker.beat) == (64 * "n", 2)
-    assert supervisor == module.SupervisorOptions(3, 0, 6, 2, True, 7)
+    name, incarnation = worker.name, worker.incarnation
+    assert supervisor == module.SupervisorOptions(3, 0, 6, 2, True, 7, name, incarnation)
 
 
 @pytest.mark.parametrize("flag", ["--exclude-queues", "--max-tasks", "--worker-id"])

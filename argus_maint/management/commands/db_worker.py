@@ -206,6 +206,8 @@ class Command(StockCommand):
             beat=beat,
             batch=options["batch"],
             max_tasks=options["max_tasks"],
+            name=name,
+            incarnation=incarnation,
         )
         board = Board(options["processes"])
         with output.never_waiting():
