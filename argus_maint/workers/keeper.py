@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -30,7 +30,7 @@ from argus_maint.log import get_logger
 from argus_maint.models import Process
 from argus_maint.workers import registry
 from argus_maint.workers.board import Board, Slot
-from argus_maint.workers.identity import member_id
+from argus_maint.workers.identity import Presence, member_id, presence, start_time
 from argus_maint.workers.liveness import Watch
 from argus_maint.workers.orders import Inbox, Order
 from argus_maint.workers.registry import Group
@@ -49,6 +49,10 @@ class Member:
     slot: Slot | None
     worker_id: str = ""  # set once registered
     epoch: int = 0  # the supervisor's; a worker's is on its slot
+    started: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.started = start_time(self.pid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +195,10 @@ class Keeper:
 
     def _register_again(self, living: set[str]) -> None:
         for member in self.members.values():
-            if member.worker_id not in living:
+            if member.worker_id in living:
+                continue
+            # A supervisor that stands still has not told us of its death yet.
+            if presence(member.pid, member.started) is not Presence.GONE:
                 logger.warning("process.replaced", worker_id=member.worker_id, pid=member.pid)
                 self._next_epoch(member)
                 self._register(member)

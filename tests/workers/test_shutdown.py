@@ -264,6 +264,28 @@ def test_a_worker_whose_supervisor_stands_still_is_not_left_to_it_for_long(lab: 
     assert worker.stop() == 0
 
 
+def test_a_worker_that_died_while_its_supervisor_stood_still_is_not_registered_again(
+    lab: Lab,
+) -> None:
+    worker, result = busy(lab, "--lease=1.5")
+    os.kill(worker.pid, signal.SIGSTOP)
+    holder = lab.holder(result).pid
+    os.kill(holder, signal.SIGKILL)
+    until(lambda: gone(holder))
+
+    other = lab.worker("--lease=1.5", name="other").ready()
+    until(lambda: len(lab.row(result).worker_ids) == 2, what="the other has taken it")
+    (head,) = worker.rows("supervisor")
+    until(lambda: worker.rows("supervisor")[0].beats > head.beats + 3)
+
+    assert "process.replaced" not in worker.log
+    assert other.log.count("process.dead") == 1
+    os.kill(worker.pid, signal.SIGCONT)
+    go(lab)
+    lab.until_status(result, "SUCCESSFUL")
+    assert worker.stop() == 0
+
+
 @contextlib.contextmanager
 def nobody_can_write() -> Iterator[None]:
     """The rows of all processes are locked, and on SQLite the whole database."""
