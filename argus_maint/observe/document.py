@@ -33,8 +33,22 @@ def as_dict(status: Status) -> dict[str, Any]:
             for head, members in status.families()
         ],
         "deaths_last_hour": [
-            {"reason": each.reason, "cause": each.cause, "count": each.count}
+            {
+                "kind": str(each.kind),
+                "reason": each.reason,
+                "cause": each.cause,
+                "count": each.count,
+            }
             for each in status.deaths
+        ],
+        "supervisors_gone": [
+            {
+                "name": each.name,
+                "host": each.hostname,
+                "ended_at": iso(each.ended_at),
+                "reason": each.reason,
+            }
+            for each in status.gone
         ],
         "queues": [_queue(queue, census.host_now) for queue in status.queues],
         **{state: _tasks(census.of_state(state), census) for state in TROUBLES},

@@ -101,20 +101,36 @@ def _processes(status: Status, width: int | None) -> list[Text]:
         Column("runs now", least=16, keep_end=True),
         Column("for", right=True),
     ]
-    kinds = Counter(str(each.kind) for each in status.census.living)
+    states = status.census.states
+    kinds = Counter(
+        str(each.kind)
+        for each in status.census.living
+        if states[each.pk] not in ("exited", "expired")
+    )
     note = ", ".join(count(number, kind) for kind, number in kinds.items())
-    lines = [heading("PROCESSES", note or "none registered")]
+    lines = [heading("PROCESSES", note or "none alive")]
     lines += table(columns, rows, width) if rows else []
-    if status.deaths:
-        lines.append(styled(f"  workers that died in the last hour: {_deaths(status)}", WARN))
+    for kind in (Process.Kind.WORKER, Process.Kind.SUPERVISOR):
+        if deaths := _deaths(status, kind):
+            lines.append(styled(f"  {kind.value}s that died in the last hour: {deaths}", WARN))
+    lines += [styled(f"  {_gone(each, status)}", BAD) for each in status.gone[:SHOWN]]
+    if len(status.gone) > SHOWN:
+        lines.append(styled(f"  and {len(status.gone) - SHOWN:,} more", BAD))
     return lines
 
 
-def _deaths(status: Status) -> str:
+def _deaths(status: Status, kind: str) -> str:
     return ", ".join(
         f"{each.count} {each.reason}" + (f" ({each.cause})" if each.cause else "")
         for each in status.deaths
+        if each.kind == kind
     )
+
+
+def _gone(process: Process, status: Status) -> str:
+    assert process.ended_at is not None
+    when = span((status.census.taken_at - process.ended_at).total_seconds())
+    return f"supervisor {process.name} on {process.hostname} died {when} ago: nothing in its place"
 
 
 def _process(process: Process, name: str, status: Status) -> list[Cell]:

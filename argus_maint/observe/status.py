@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 
 from argus_maint.backends.database import QueueCounts, queue_counts
 from argus_maint.backends.search import short_ids
@@ -30,7 +30,7 @@ SHOWN = 10  # tasks of one kind on the screen
 RESCUES = 5
 TROUBLES = ("lost", "overdue", "unregistered")
 STUCK_AFTER = 3600.0  # seconds after which an unregistered task is a problem
-LOOK_BACK = 3600.0  # seconds for which ended workers are counted
+LOOK_BACK = 3600.0  # seconds for which ended processes are counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,9 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Deaths:
-    """Workers that died of one cause within the last hour."""
+    """Workers or supervisors that died of one cause within the last hour."""
 
+    kind: str
     reason: str
     cause: str  # signal or exit status
     count: int
@@ -68,6 +69,7 @@ class Status:
     census: Census
     queues: list[Queue] = field(default_factory=list)
     deaths: list[Deaths] = field(default_factory=list)
+    gone: list[Process] = field(default_factory=list)  # supervisors that nobody started again
     rescues: list[LedgerEntry] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     holdings: dict[Any, Running] = field(default_factory=dict)  # by the worker's row
@@ -102,6 +104,8 @@ def gather(using: str, backend: str = "") -> Status:
     status.holdings = {each.owner.pk: each for each in running if each.owner is not None}
     status.queues = _queues(status.census, using, backend)
     status.deaths = _deaths(using, status.census.taken_at)
+    if any(each.kind == Process.Kind.SUPERVISOR for each in status.deaths):
+        status.gone = _gone(using, status.census)
     status.rescues = history.last_rescues(using, RESCUES, backend)
     status.problems = _problems(status)
     status.short = short_ids(_shown_ids(status), using)
@@ -150,19 +154,47 @@ def _takes(info: dict[str, Any], queue: QueueCounts) -> bool:
     )
 
 
-def _deaths(using: str, now: datetime) -> list[Deaths]:
+def _died(using: str, now: datetime) -> QuerySet[Process]:
+    """Supervisors and workers that ended lately, and not by a clean stop."""
     ended = Process.objects.using(using).filter(
         state=Process.State.ENDED,
-        kind=Process.Kind.WORKER,
+        kind__in=[Process.Kind.SUPERVISOR, Process.Kind.WORKER],
         ended_at__gte=now - timedelta(seconds=LOOK_BACK),
     )
-    causes = ended.exclude(reason__in=["stopped", "shutdown", ""]).order_by()
-    rows = causes.values_list("reason", "exit_signal", "exit_status").annotate(n=Count("pk"))
+    return ended.exclude(reason__in=["stopped", "shutdown", ""])
+
+
+def _deaths(using: str, now: datetime) -> list[Deaths]:
+    fields = ("kind", "reason", "exit_signal", "exit_status")
+    rows = _died(using, now).order_by().values_list(*fields).annotate(n=Count("pk"))
     deaths = [
-        Deaths(reason, signal or ("" if code is None else f"exit status {code}"), number)
-        for reason, signal, code, number in rows
+        Deaths(kind, reason, signal or ("" if code is None else f"exit status {code}"), number)
+        for kind, reason, signal, code, number in rows
     ]
     return sorted(deaths, key=lambda each: -each.count)
+
+
+def _gone(using: str, census: Census) -> list[Process]:
+    """Supervisors that died and have no successor: of their name, or newer on their host."""
+    died = _died(using, census.taken_at).filter(kind=Process.Kind.SUPERVISOR)
+    heads = [
+        each
+        for each in census.living
+        if each.kind == Process.Kind.SUPERVISOR and _is_alive(each, census)
+    ]
+    return [
+        each
+        for each in died.order_by("-ended_at", "pk")
+        if not any(
+            head.name == each.name
+            or (head.hostname == each.hostname and head.registered_at > each.last_beat_at)
+            for head in heads
+        )
+    ]
+
+
+def _is_alive(process: Process, census: Census) -> bool:
+    return census.states[process.pk] not in ("exited", "expired")
 
 
 def _problems(status: Status) -> list[Problem]:
@@ -183,7 +215,11 @@ def _lost(census: Census) -> list[Problem]:
     if not lost:
         return []
     message = f"{count(len(lost), 'task')} lost"
-    return [Problem("lost", message, "manage.py maint rescue --dry-run")]
+    supervisors = [each for each in census.living if each.kind == Process.Kind.SUPERVISOR]
+    if any(_is_alive(each, census) for each in supervisors):
+        message += ", a supervisor is putting them back"
+        return [Problem("lost", message, "manage.py maint status --watch")]
+    return [Problem("lost", message, "manage.py maint rescue")]
 
 
 def _unserved(status: Status) -> list[Problem]:
@@ -238,7 +274,7 @@ def _stalled(status: Status) -> list[Problem]:
 def _silent(census: Census) -> list[Problem]:
     """Dead or silent processes that hold no task: what they held is told already."""
     holders = {each.owner.pk for each in census.of_state("lost") if each.owner is not None}
-    silent = [each for each in census.living if census.states[each.pk] in ("exited", "expired")]
+    silent = [each for each in census.living if not _is_alive(each, census)]
     if not silent or any(each.pk in holders for each in silent):
         return []
     message = f"{count(len(silent), 'process', 'processes')} dead or silent"
@@ -264,8 +300,9 @@ def _unregistered(census: Census) -> list[Problem]:
     ]
     if not stuck:
         return []
-    message = f"{count(len(stuck), 'task')} unregistered for over 1h"
-    return [Problem("unregistered", message, "manage.py maint tasks --state unregistered")]
+    message = f"{count(len(stuck), 'task')} unregistered for over 1h; if the worker is gone:"
+    command = "manage.py maint requeue --unregistered --older-than 1s --dry-run"
+    return [Problem("unregistered", message, command)]
 
 
 def count(number: int, one: str, many: str = "") -> str:

@@ -69,7 +69,7 @@ def test_status_in_a_pipe_is_plain() -> None:
     rows.process()
     rows.lost()
     out = _maint("status")
-    assert out.splitlines()[0] == "UNHEALTHY  1 task lost  manage.py maint rescue --dry-run"
+    assert out.splitlines()[0] == "UNHEALTHY  1 task lost  manage.py maint rescue"
     assert "\x1b" not in out
     assert not re.search(r" $", out, re.MULTILINE)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -53,7 +52,18 @@ def test_a_task_of_a_process_that_is_gone_is_lost() -> None:
     (lost,) = status.census.of_state("lost")
     assert (lost.attempt.task_id, lost.verdict, lost.confirmed) == (row.pk, "exited", True)
     assert _codes(status) == ["lost"]
-    assert "manage.py maint rescue --dry-run" in _page(status)[0]
+    assert _page(status)[0] == "UNHEALTHY  1 task lost  manage.py maint rescue"
+
+
+def test_what_a_living_supervisor_is_putting_back_is_left_to_it() -> None:
+    supervisor = rows.process("web", 0, kind="supervisor")
+    rows.process("web", 1, supervisor=supervisor.supervisor)
+    rows.lost()
+    problem = gather(USING).problems[0]
+    assert problem.message == "1 task lost, a supervisor is putting them back"
+    assert problem.command == "manage.py maint status --watch"
+    Process.objects.filter(pk=supervisor.pk).update(pid=rows.dead_pid())
+    assert gather(USING).problems[0].command == "manage.py maint rescue"
 
 
 def test_a_task_of_a_process_that_has_ended_is_lost_with_its_cause() -> None:
@@ -203,17 +213,6 @@ def test_an_unregistered_task_is_a_problem_after_an_hour(
     if first_seen is not None:
         rows.seen(row, first_seen)
     assert _codes() == codes
-
-
-def test_workers_that_died_are_counted_and_clean_ends_are_not() -> None:
-    rows.process()
-    now = rows.db_now(USING)
-    for number, reason in enumerate(["crashed", "crashed", "stopped", "shutdown", "lost"]):
-        killed = "SIGKILL" if reason == "crashed" else ""
-        rows.process("x", number, state="ended", reason=reason, ended_at=now, exit_signal=killed)
-    rows.process("x", 9, state="ended", reason="crashed", ended_at=now - timedelta(hours=2))
-    deaths = [(each.reason, each.cause, each.count) for each in gather(USING).deaths]
-    assert deaths == [("crashed", "SIGKILL", 2), ("lost", "", 1)]
 
 
 def test_the_last_rescues_leave_out_what_is_none() -> None:
