@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import signal
 from collections.abc import Iterable
 from pathlib import Path
@@ -146,6 +147,23 @@ def _limit(held: Held) -> float:
     return held.limit or (RECEIVERS if held.announcing else math.inf)
 
 
+def _of_the_task(text: str) -> str:
+    """The dump without the frames below the task's own: how a worker comes to run a task."""
+    kept, ours = [], False
+    for line in text.splitlines():
+        ours = ours and line.startswith("  File ")
+        ours = ours or line.startswith("  File ") and _CALLERS.search(line) is not None
+        if not ours:
+            kept.append(line)
+    return "\n".join(kept)
+
+
+# Of django.tasks or its backport, and our own; the most recent call comes first.
+_CALLERS = re.compile(
+    r"/django(/tasks|_tasks)/base\.py\", line \d+ in call$|/argus_maint/workers/execution\.py\""
+)
+
+
 def _stack(child: Limited) -> str:
     """What the worker dumped, or why it could not."""
     try:
@@ -153,7 +171,7 @@ def _stack(child: Limited) -> str:
     except OSError:
         text = ""
     if text:
-        return text
+        return _of_the_task(text)
     try:
         status = Path(f"/proc/{child.pid}/status").read_text(encoding="utf-8")
         state = next(line for line in status.splitlines() if line.startswith("State:"))

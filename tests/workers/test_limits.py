@@ -41,6 +41,8 @@ def test_an_overdue_task_is_reported_once_with_its_stack_and_goes_on(lab: Lab) -
     assert "limit 1 s" in entry.evidence
     assert "in too_long_reported" in entry.evidence
     assert "in wait_for" in entry.evidence
+    for ours in ("in execute", "in _work", "supervisor.py", "manage.py"):
+        assert ours not in entry.evidence
     (row,) = worker.rows("supervisor")
     until(lambda: worker.rows("supervisor")[0].beats > row.beats + 2)
     Path(lab.path("go")).touch()
@@ -140,6 +142,22 @@ def test_receivers_that_hang_are_on_record_and_hold_their_worker_no_longer(life:
     until(lambda: worker.log.count("reason=overdue") == 2, what="both workers ended")
     assert worker.log.count("held_task=false") == 2
     assert worker.stop() == 0
+
+
+def test_a_stack_ends_with_the_frames_of_the_task() -> None:
+    dump = """\
+Thread 0x1 (most recent call first):
+  File "/site/threads.py", line 3 in run
+
+Current thread 0x2 (most recent call first):
+  File "/site/tasks.py", line 9 in call
+  File "/site/shop/tasks.py", line 5 in send
+  File "/lib/django/tasks/base.py", line 120 in call
+  File "/lib/argus_maint/workers/execution.py", line 45 in execute
+  File "/site/manage.py", line 22 in <module>
+Extension modules: psycopg_c"""
+    kept = module._of_the_task(dump).splitlines()
+    assert kept == [*dump.splitlines()[:6], "Extension modules: psycopg_c"]
 
 
 # -- step by step ----------------------------------------------------------------------
