@@ -15,6 +15,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import override_settings
 
+from argus_maint.jobs import levers
 from argus_maint.management.commands.maint import SUBCOMMANDS
 from argus_maint.models import LedgerEntry, Sighting
 from tests import rows
@@ -173,8 +174,41 @@ def test_history_of_one_task_has_the_evidence_in_full() -> None:
 
 def test_history_of_a_task_without_one_and_of_no_task() -> None:
     row = rows.task()
-    assert "nothing on record" in _maint("history", "--task", row.pk.hex[:8])
+    out = _maint("history", "--task", row.pk.hex[:8])
+    assert out.startswith(f"{row.pk}  tests.tasks.add  queue default\n  now        READY since 20")
+    assert "nothing on record" in out
     assert "No task has an id" in _wrong("history", "--task", "deadbeef")
+
+
+def test_history_of_a_failed_task_shows_why_it_failed_and_no_arguments() -> None:
+    secret = {"args": ["s3cret"], "kwargs": {}}
+    row = rows.task(
+        "FAILED", workers=("w.1",), args_kwargs=secret, traceback="Traceback:\n\tValueError: no"
+    )
+    out = _maint("history", "--task", str(row.pk))
+    assert "now        FAILED with builtins.ValueError since 20" in out
+    assert "attempt    1, with worker w.1" in out
+    assert "    Traceback:\n            ValueError: no" in out
+    now = _json("history", "history", "--task", str(row.pk))["task"]
+    assert (now["status"], now["exception"]) == ("FAILED", "builtins.ValueError")
+    assert (now["traceback"], now["run_after"]) == ("Traceback:\n\tValueError: no", None)
+    assert "s3cret" not in out + json.dumps(now)
+    assert _json("history", "history")["task"] is None
+
+
+def test_history_lists_who_did_what_by_hand_and_why() -> None:
+    rows.entry(rows.task(), noticed_by="web@host")
+    call_command("maint", "fail", str(rows.task().pk), "--why", "customer is gone " * 9)
+    out = _maint("history")
+    assert out.splitlines()[0].split()[-2:] == ["by", "why"]
+    assert "customer is gone customer is gone customer is gone customer…" in out
+    (user, _, host) = levers.operator().partition("@")
+    for name in (user, f"{user}@{host}"):
+        (entry,) = _json("history", "history", "--by", name)["entries"]
+        assert entry["action"] == "failed"
+    (entry,) = _json("history", "history", "--by", "web")["entries"]
+    assert entry["action"] == "requeued"
+    assert _json("history", "history", "--by", user[:-1])["entries"] == []
 
 
 # -- acting -------------------------------------------------------------------
