@@ -298,7 +298,7 @@ def _unregistered(lever: Lever, held: Running, census: Census) -> Objection:
         return (
             Outcome.REFUSED,
             f"{who} never registered, so nobody can tell whether it is alive; "
-            "if it is not: --unregistered --older-than 1h",
+            "if you know that it is gone: --unregistered --older-than 1s",
         )
     age = 0.0
     if held.first_seen_at is not None:
@@ -307,7 +307,8 @@ def _unregistered(lever: Lever, held: Running, census: Census) -> Objection:
     if left <= 0:
         return None
     seen = f"first seen {span(age)} ago" if held.first_seen_at is not None else "not seen before"
-    return Outcome.YOUNG, f"{who}: {seen}, so come back in {span(left)}"
+    line = f"{who}: {seen}, so come back in {span(left)}"
+    return Outcome.YOUNG, f"{line}; if you know that it is gone: --older-than 1s"
 
 
 _OBJECTIONS = {READY: _ready, RUNNING: _running, FAILED: _failed, SUCCESSFUL: _successful}

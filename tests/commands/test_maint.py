@@ -93,8 +93,9 @@ def test_tasks_lists_what_has_not_finished_those_that_run_first() -> None:
     [
         (["--state", "ready"], {"shop.new", "shop.old"}),
         (["--state", "scheduled"], {"shop.later"}),
-        (["--state", "failed"], {"shop.failed"}),
+        (["--state", "failed"], {"shop.failed", "shop.poison"}),
         (["--state", "successful"], {"shop.done"}),
+        (["--state", "quarantined"], {"shop.poison"}),
         (["--state", "running"], {"shop.runs", "shop.lost", "shop.stock", "shop.overdue"}),
         (["--state", "lost"], {"shop.lost"}),
         (["--state", "unregistered"], {"shop.stock"}),
@@ -114,6 +115,8 @@ def test_tasks_by_state_age_queue_and_path(arguments: list[str], paths: set[str]
     rows.task(path="shop.mail", queue_name="mail", run_after=rows.ago(-60))
     rows.task(path="shop.later", run_after=rows.ago(-60))
     rows.task("FAILED", path="shop.failed")
+    poison = "argus_maint.exceptions.TaskQuarantined"
+    rows.task("FAILED", path="shop.poison", exception_class_path=poison)
     rows.task("SUCCESSFUL", path="shop.done")
     rows.task("RUNNING", path="shop.runs", workers=(owner.worker_id,), age=7200)
     rows.task("RUNNING", path="shop.stock", workers=("stock",))
@@ -288,6 +291,7 @@ def test_above_a_hundred_a_script_must_say_yes() -> None:
 
 def test_rescue_as_json() -> None:
     rows.lost()
+    assert "nothing done; without --dry-run it is done\n" in _maint("rescue", "--dry-run")
     dry = _json("rescue", "rescue", "--dry-run")
     assert [act["acted_at"] for act in dry["acts"]] == [None]
     done = _json("rescue", "rescue")

@@ -216,6 +216,7 @@ def test_an_unregistered_task_waits_from_our_first_look() -> None:
     rows.seen(row, 3000)
     young = _one(hour, row)
     assert (young.outcome, "come back in 9m" in young.message) == (Outcome.YOUNG, True)
+    assert young.message.endswith("if you know that it is gone: --older-than 1s")
     rows.Sighting.objects.update(first_seen_at=rows.db_now("default") - rows.timedelta(hours=2))
     assert _one(hour, row).outcome is Outcome.DONE
     assert "under stock, which is unregistered" in LedgerEntry.objects.get().evidence
