@@ -6,6 +6,7 @@ command because ``argus_maint`` stands before ``django_tasks_db`` in INSTALLED_A
 
 from __future__ import annotations
 
+import atexit
 import logging
 import math
 import os
@@ -34,10 +35,14 @@ from argus_maint.workers.claim import Queues
 from argus_maint.workers.identity import new_incarnation, this_host
 from argus_maint.workers.keeper import Duties, Keeper, Member
 from argus_maint.workers.limits import STACK_SIGNAL
-from argus_maint.workers.orders import Order
+from argus_maint.workers.orders import Order, Outbox
 from argus_maint.workers.registry import Group
 from argus_maint.workers.supervisor import Supervisor, SupervisorOptions
 from argus_maint.workers.worker import Worker, WorkerOptions, obey_only_the_pipe
+
+logger = log.get_logger(__name__)
+
+SIGN_OFF = 2.0  # seconds a reload waits for the task in hand to be given back
 
 
 def _positive(text: str) -> float:
@@ -130,6 +135,12 @@ class Command(StockCommand):
             "like 512M (default: never).",
         )
         for action in parser._actions:
+            if "--reload" in action.option_strings:
+                action.help = (
+                    "One worker in one process, restarted when code changes, without a supervisor "
+                    "and with no time for tasks to finish: for development (default: DEBUG, unless "
+                    "--processes is above 1 or --batch is given)."
+                )
             if "--max-tasks" in action.option_strings:
                 action.help = (
                     "Replace a worker after this many tasks; with --batch it ends instead "
@@ -188,6 +199,7 @@ class Command(StockCommand):
                 "excluded": list(queues.excluded),
                 "backend": queues.backend_name,
                 "processes": options["processes"],
+                "reload": reload,
                 "python": sys.version.split()[0],
                 "django": get_version(),
                 "django_tasks_db": version("django-tasks-db"),
@@ -283,16 +295,34 @@ class _Crew:
 
     def run_in_process(self) -> None:
         """``--reload``: one worker in this thread, the keeper in another."""
+        logger.info(
+            "worker.reloads",
+            what="one process that restarts when code changes, without a supervisor",
+            hint="--no-reload is the real thing",
+        )
         board = Board(1)
         slot = board.slots[0]
         slot.reset(1)
-        orders, _open = os.pipe()
+        (to_keeper, keeper_end), (to_worker, worker_end) = _pipe(), _pipe()
         pid = os.getpid()
-        keeper = self._keeper(
-            board, [Member(0, pid, None), Member(1, pid, slot)], [], os.pipe()[0], threaded_duties()
-        )
-        threading.Thread(target=keeper.run, name="argus_maint keeper", daemon=True).start()
-        Worker(self.options, slot, 1, orders).run()
+        members = [Member(0, pid, None), Member(1, pid, slot)]
+        keeper = self._keeper(board, members, [], keeper_end, threaded_duties())
+        thread = threading.Thread(target=keeper.run, name="argus_maint keeper", daemon=True)
+        thread.start()
+
+        def give_back() -> None:
+            """At a reload or a signal: what a supervisor does at the end of the grace."""
+            os.write(to_worker, b"s")
+            outbox = Outbox()
+            outbox.connect(to_keeper)
+            reason = "shutdown" if slot.held() else "stopped"
+            epoch = slot.raw.epoch
+            outbox.add("exit", number=1, epoch=epoch, signal="", status=None, reason=reason)
+            outbox.add("stop")
+            thread.join(SIGN_OFF)
+
+        atexit.register(give_back)
+        Worker(self.options, slot, 1, worker_end).run()
 
     def _keeper(
         self,
@@ -313,3 +343,9 @@ class _Crew:
             beat=self.beat,
             retention=self.retention,
         )
+
+
+def _pipe() -> tuple[int, int]:
+    """The end to write to, and the end to read from."""
+    read, write = os.pipe()
+    return write, read
