@@ -13,6 +13,7 @@ E012   routers send our tables and the task table to different databases
 W001   RESCUE is not set: lost tasks are run again by default
 W002   this version of django-tasks-db is not one that was tested
 W003   another app, listed before argus_maint, overrides db_worker
+W004   no alias of TASKS is a database backend: db_worker has nothing to work on
 =====  ===========================================================================
 """
 
@@ -52,6 +53,7 @@ def register_checks() -> None:
         check_routers,
         check_rescue_is_set,
         check_tasks_version,
+        check_backend,
     ):
         checks.register(check, TAG)
 
@@ -145,6 +147,21 @@ def check_rescue_is_set(app_configs: AppConfigs, **kwargs: Any) -> list[checks.C
             '{"on_lost": "fail"} to those that must not repeat. To accept the defaults, set '
             'ARGUS_MAINT = {"RESCUE": {"*": {}}}.',
             id=f"{APP}.W001",
+        )
+    ]
+
+
+def check_backend(app_configs: AppConfigs, **kwargs: Any) -> list[checks.CheckMessage]:
+    """W004: a warning only, for a site may run its tests on another backend."""
+    if not apps.is_installed(TASKS_APP) or any(map(_is_database_backend, _backend_paths())):
+        return []
+    return [
+        checks.Warning(
+            "No alias of TASKS is a database backend, so tasks never reach the database, and "
+            "db_worker has nothing to work on.",
+            hint=f'Set TASKS = {{"default": {{"BACKEND": "{TASKS_APP}.DatabaseBackend"}}}}. Where '
+            f'that is meant, as in tests, add "{APP}.W004" to SILENCED_SYSTEM_CHECKS.',
+            id=f"{APP}.W004",
         )
     ]
 

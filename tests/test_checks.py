@@ -190,10 +190,22 @@ def test_a_site_that_set_no_policy_is_told_that_lost_tasks_run_again(settings, r
         (None, False),
     ],
 )
-def test_only_a_site_with_a_database_backend_needs_a_policy(settings, tasks, warned):
+def test_a_site_with_a_database_backend_needs_a_policy_and_any_other_a_backend(
+    settings, tasks, warned
+):
     settings.ARGUS_MAINT = {}
     settings.TASKS = tasks
     assert ("W001" in {str(m.id)[-4:] for m in ours.check_rescue_is_set(None)}) is warned
+    assert ("W004" in {str(m.id)[-4:] for m in ours.check_backend(None)}) is not warned
+
+
+def test_a_site_without_a_database_backend_is_told_the_line_it_lacks(settings):
+    settings.TASKS = {"default": {"BACKEND": "django.tasks.backends.immediate.ImmediateBackend"}}
+    message = found()["W004"]
+    assert message.level == checks.WARNING
+    assert f'TASKS = {{"default": {{"BACKEND": "{DATABASE_BACKEND}"}}}}' in str(message.hint)
+    settings.INSTALLED_APPS = ["argus_maint"]
+    assert set(found()) == {"E011"}
 
 
 def __getattr__(name: str) -> type:
