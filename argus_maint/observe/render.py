@@ -40,6 +40,7 @@ STATE_STYLES = {
     "failed": BAD,
     "successful": GOOD,
 }
+OWN_REASONS = ("shutdown", "overdue", "stuck")  # for which db_worker ends a worker
 ACTION_STYLES = {"requeued": GOOD, "failed": BAD, "quarantined": BAD, "refused": WARN}
 
 
@@ -224,11 +225,16 @@ def why(each: Running, kind: str, status: Status) -> str:
         return ""
     if each.verdict == "expired":
         return "lease ran out" if each.confirmed else "maybe alive"
-    return owner.exit_signal or _exit(owner.exit_status) or "worker is gone"
+    return _how(owner) or "worker is gone"
 
 
-def _exit(status: int | None) -> str:
-    return "" if status is None else f"exit {status}"
+def _how(ended: Process | LedgerEntry) -> str:
+    """Signal or exit status. Where db_worker ended the worker itself, the reason first."""
+    status = "" if ended.exit_status is None else f"exit {ended.exit_status}"
+    how = ended.exit_signal or status
+    if ended.reason in OWN_REASONS:
+        return f"{ended.reason} ({how})" if how else ended.reason
+    return how
 
 
 def _rescues(status: Status, width: int | None) -> list[Text]:
@@ -274,10 +280,10 @@ def action(entry: LedgerEntry) -> Text:
 
 
 def cause_of(entry: LedgerEntry) -> str:
-    """Signal or exit status where they were the evidence, else the verdict."""
+    """How its worker ended, where that was the evidence; else the verdict."""
     if entry.verdict != LedgerEntry.Verdict.EXITED:
         return str(entry.verdict)
-    return entry.exit_signal or _exit(entry.exit_status) or str(entry.verdict)
+    return _how(entry) or str(entry.verdict)
 
 
 def after(entry: LedgerEntry) -> str:

@@ -171,6 +171,36 @@ def test_history_of_one_task_has_the_evidence_in_full() -> None:
     assert "last alive" in out and "2s before" in out
 
 
+@pytest.mark.parametrize(
+    ("reason", "signal", "status", "because"),
+    [
+        ("crashed", "SIGSEGV", None, "SIGSEGV"),
+        ("crashed", "", 70, "exit 70"),
+        ("shutdown", "SIGKILL", None, "shutdown (SIGKILL)"),
+        ("shutdown", "", None, "shutdown"),
+        ("overdue", "", 70, "overdue (exit 70)"),
+        ("stuck", "SIGKILL", None, "stuck (SIGKILL)"),
+        ("lost", "", None, "exited"),
+    ],
+)
+def test_what_db_worker_did_itself_is_told_by_its_reason(
+    reason: str, signal: str, status: int | None, because: str
+) -> None:
+    row = rows.task(workers=("web.0123456789ab.2",))
+    rows.entry(row, reason=reason, exit_signal=signal, exit_status=status)
+    assert f"requeued  {because:<7}  {row.pk.hex[:8]}" in _maint("history")
+    assert f"  {because:<7}  " in _maint("status").splitlines()[-1]
+    more = "" if reason in because else f", {reason}"
+    assert f"requeued  {because}{more}, attempt 1\n" in _maint("history", "--task", row.pk.hex)
+    rows.DBTaskResult.objects.all().delete()
+    owner = rows.process(
+        "gone", state="ended", reason=reason, exit_signal=signal, exit_status=status
+    )
+    rows.task("RUNNING", workers=(owner.worker_id,))
+    because = "worker is gone" if because == "exited" else because
+    assert any(line.endswith(f"  {because}") for line in _maint("status").splitlines())
+
+
 def test_history_of_a_task_without_one_and_of_no_task() -> None:
     row = rows.task()
     assert "nothing on record" in _maint("history", "--task", row.pk.hex[:8])

@@ -153,13 +153,15 @@ def _in_full(entries: list[LedgerEntry]) -> list[Text]:
 
 def _block(entry: LedgerEntry) -> list[Text]:
     """All that is known of one act."""
-    reason = f", {entry.reason}" if entry.reason else ""
+    cause = cause_of(entry)
+    if entry.reason not in cause:
+        cause += f", {entry.reason}"
     lines = [
         join(
             moment(entry.acted_at, zone=True),
             "  ",
             action(entry),
-            f"  {cause_of(entry)}{reason}, attempt {entry.attempt}",
+            f"  {cause}, attempt {entry.attempt}",
         )
     ]
     where = f" on {entry.host}" if entry.host else ""
