@@ -42,6 +42,9 @@ TASKS_DISTRIBUTION = "django-tasks-db"
 OLDEST_TESTED = (0, 12)
 NEWEST_TESTED = (0, 13)
 
+NO_TASKS_APP = f"{TASKS_APP} is not in INSTALLED_APPS, and {APP} looks after its table."
+ADD_TASKS_APP = f'Add "{TASKS_APP}" to INSTALLED_APPS, after "{APP}".'
+
 AppConfigs = Sequence[AppConfig] | None
 
 
@@ -70,13 +73,7 @@ def check_installed_apps(app_configs: AppConfigs, **kwargs: Any) -> list[checks.
     """E010, E011 and W003: which apps are there, and whose ``db_worker`` wins."""
     names = [config.name for config in apps.get_app_configs()]
     if TASKS_APP not in names:
-        return [
-            checks.Error(
-                f"{TASKS_APP} is not in INSTALLED_APPS, and {APP} looks after its table.",
-                hint=f'Add "{TASKS_APP}" to INSTALLED_APPS, after "{APP}".',
-                id=f"{APP}.E011",
-            )
-        ]
+        return [checks.Error(NO_TASKS_APP, hint=ADD_TASKS_APP, id=f"{APP}.E011")]
     before = names[: names.index(APP)] if APP in names else names
     if TASKS_APP in before:
         return [
