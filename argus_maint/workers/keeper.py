@@ -9,8 +9,9 @@ a lease, so every wait here is bounded.
 What it does for tasks is handed in (``Duties``: ``rescue``, ``overdue``, ``finish``): the
 keeper knows jobs only as callables.
 
-Events: ``keeper.started``, ``keeper.waiting`` (the database does not answer),
-``keeper.back``, ``process.replaced`` (a lease of ours was taken), ``order.failed``.
+Events: ``keeper.started``, ``keeper.waiting`` (the database does not answer; again every
+minute), ``keeper.gave_up`` (``--batch``, and tables are missing), ``keeper.back``,
+``process.replaced`` (a lease of ours was taken), ``order.failed``.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from uuid import UUID
 from django.db import ProgrammingError
 
 from argus_maint.clock import now
-from argus_maint.database import TRANSIENT, close_all, discard, task_database
+from argus_maint.database import MIGRATE, TRANSIENT, close_all, discard, task_database, what_helps
 from argus_maint.log import get_logger
 from argus_maint.models import Process
 from argus_maint.workers import registry
@@ -37,6 +38,7 @@ from argus_maint.workers.registry import Group
 
 logger = get_logger(__name__)
 
+WORD_EVERY = 60.0  # seconds between words about a database that does not answer
 FORGET_EVERY = 600.0  # seconds between looks for process rows past their retention
 
 
@@ -75,6 +77,7 @@ class Keeper:
         *,
         beat: float,
         retention: float,
+        batch: bool = False,
     ) -> None:
         self.group, self.incarnation, self.board = group, incarnation, board
         self.members = {member.number: member for member in members}
@@ -82,12 +85,15 @@ class Keeper:
         self.inbox = Inbox(orders)
         self.duties = duties
         self.beat, self.retention = beat, retention
+        self.batch = batch  # nobody may be there to see it wait for tables
         self.using = task_database()
         self.watch = Watch(beat)
         self.wait = max(0.2, min(1.0, group.lease / 8))  # seconds for any lock
         self.next_beat = self.next_pass = self.next_forget = now()
         self.done = False
+        self.gave_up = False
         self.down = False
+        self.down_since = self.next_word = 0.0
 
     # -- its loop ---------------------------------------------------------------
 
@@ -134,11 +140,17 @@ class Keeper:
             self.down = False
 
     def _database_away(self, error: Exception) -> None:
+        hint, at = what_helps(error), now()
+        facts = {"error": str(error).strip(), **({"hint": hint} if hint else {})}
+        if self.batch and hint == MIGRATE:
+            logger.error("keeper.gave_up", **facts)
+            self.done = self.gave_up = True
+            return
         if not self.down:
-            text = str(error).strip()
-            missing = "argus_maint_" in text and ("no such table" in text or "exist" in text)
-            hint = {"hint": "run manage.py migrate"} if missing else {}
-            logger.warning("keeper.waiting", error=text, **hint)
+            self.down_since = self.next_word = at
+        if at >= self.next_word:
+            logger.warning("keeper.waiting", **facts, seconds=round(at - self.down_since))
+            self.next_word = at + WORD_EVERY
         self.down = True
         discard(self.using)
         self.next_beat = self.next_pass = now() + min(1.0, self.beat / 4)

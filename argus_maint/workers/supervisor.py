@@ -4,8 +4,8 @@ It opens no database connection, imports no task, runs no thread and reads no fi
 can block, so nothing a task or a database does can make it wait. What happens to its
 children it tells the keeper, which acts on it.
 
-Exit status of ``run``: 0 clean; 3 tasks were interrupted at the end of the grace and
-given back; 4 (``--batch``) a worker died on the way.
+Exit status of ``run``: 0 clean; 1 (``--batch``) tables are missing; 3 tasks were
+interrupted at the end of the grace and given back; 4 (``--batch``) a worker died on the way.
 
 Events: ``supervisor.stopping``, ``worker.ended``, ``keeper.ended``, ``keeper.silent`` (it
 is killed and replaced), ``fork.failed``.
@@ -32,7 +32,8 @@ from argus_maint.workers.orders import Order, Outbox
 
 logger = get_logger(__name__)
 
-CLEAN, INTERRUPTED, BATCH_DEATHS = 0, 3, 4
+CLEAN, HOPELESS, INTERRUPTED, BATCH_DEATHS = 0, 1, 3, 4
+GAVE_UP = 71  # exit status of a keeper that no restart would help
 RESTART = (0.5, 30.0)  # seconds before a worker that died is restarted: first, most
 PATIENCE = 8.0  # seconds the keeper has to sign off
 TURN = 0.5  # seconds between looks when nothing happens
@@ -93,6 +94,7 @@ class Supervisor:
         self.keeper_stop_at: float | None = None
         self.next_ping = 0.0
         self.ready = False
+        self.hopeless = False  # no keeper can do its work
         self.interrupted = 0
         self.deaths = 0
         self.last_finish = 0.0  # of a task, by a worker that has ended since
@@ -115,6 +117,8 @@ class Supervisor:
             self._ping()
             self._wait()
         self.manager.tell("STOPPING=1\nSTATUS=stopped")
+        if self.hopeless:
+            return HOPELESS
         if self.interrupted:
             return INTERRUPTED
         return BATCH_DEATHS if self.options.batch and self.deaths else CLEAN
@@ -150,7 +154,7 @@ class Supervisor:
         return (place.child for place in self.places if place.child is not None)
 
     def _finished(self) -> bool:
-        return not self.keeper_pid and not self._needs_keeper()
+        return not (self.keeper_pid or self._needs_keeper() or any(self._children()))
 
     # -- children -----------------------------------------------------------------
 
@@ -270,6 +274,8 @@ class Supervisor:
 
     def _needs_keeper(self) -> bool:
         """Until it has signed off, or the time for that is over."""
+        if self.hopeless:
+            return False
         return self.keeper_stop_at is None or (
             bool(self.outbox.pending) and now() < self.keeper_stop_at
         )
@@ -291,7 +297,11 @@ class Supervisor:
         self.keeper_pid, self.keeper_orders = 0, -1
         self.outbox.acknowledged(self.board.header.acked)
         self.outbox.disconnect()
-        if self._needs_keeper():
+        if os.waitstatus_to_exitcode(status) == GAVE_UP:
+            self.hopeless = True
+            if self.stop_at is None:
+                self._begin_stop(self.options.grace)
+        elif self._needs_keeper():
             lived = now() - self.keeper_started_at
             self.keeper_deaths = 1 if lived >= self.options.lease else self.keeper_deaths + 1
             delay = 0.1 * 2 ** min(self.keeper_deaths, 6) if self.keeper_deaths > 1 else 0.0

@@ -353,6 +353,7 @@ def test_without_a_database_it_is_one_line_and_exit_1() -> None:
     done = _shell("status", env=env)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("CommandError: The database does not answer: unable to open")
+    assert done.stderr.endswith(" (look at the setting DATABASES)\n")
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 

@@ -37,7 +37,7 @@ from argus_maint.workers.keeper import Duties, Keeper, Member
 from argus_maint.workers.limits import STACK_SIGNAL
 from argus_maint.workers.orders import Order, Outbox
 from argus_maint.workers.registry import Group
-from argus_maint.workers.supervisor import Supervisor, SupervisorOptions
+from argus_maint.workers.supervisor import GAVE_UP, Supervisor, SupervisorOptions
 from argus_maint.workers.worker import Worker, WorkerOptions, obey_only_the_pipe
 
 logger = log.get_logger(__name__)
@@ -78,8 +78,9 @@ class Command(StockCommand):
     help = (
         "Run workers that take tasks from the database. A supervisor starts them, restarts "
         "those that die, and gives what they were running back to the queue. Exit status: "
-        "0 stopped cleanly; 1 wrong settings; 2 wrong arguments; 3 tasks were still running "
-        "at the end of --grace and were given back; 4 with --batch, a worker died on the way."
+        "0 stopped cleanly; 1 wrong settings, or with --batch no tables; 2 wrong arguments; "
+        "3 tasks were still running at the end of --grace and were given back; 4 with --batch, "
+        "a worker died on the way."
     )
     # All checks would import the URLconf, and with it most of the site, into a process
     # that never runs a task. A worker imports what its tasks need.
@@ -291,7 +292,11 @@ class _Crew:
         crew += [Member(number, pid, board.slots[place]) for number, pid, place in members]
         children.ignore_signals()
         children.unblock()
-        self._keeper(board, crew, pending, orders, forked_duties()).run()
+        keeper = self._keeper(board, crew, pending, orders, forked_duties())
+        keeper.run()
+        if keeper.gave_up:
+            children.flush()
+            os._exit(GAVE_UP)
 
     def run_in_process(self) -> None:
         """``--reload``: one worker in this thread, the keeper in another."""
@@ -342,6 +347,7 @@ class _Crew:
             duties,
             beat=self.beat,
             retention=self.retention,
+            batch=self.options.batch,
         )
 
 

@@ -11,11 +11,11 @@ import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import Error, InterfaceError, OperationalError, ProgrammingError
+from django.db import Error, InterfaceError, OperationalError
 
 from argus_maint import log
 from argus_maint.checks import TAG
-from argus_maint.database import task_database
+from argus_maint.database import MIGRATE, task_database, what_helps
 from argus_maint.management.maint import fail, history, requeue, rescue, status, tasks
 from argus_maint.management.maint.arguments import Parser, add_subcommand
 from argus_maint.management.maint.context import Context
@@ -23,7 +23,6 @@ from argus_maint.observe.screen import Screen
 
 SUBCOMMANDS = {each.NAME: each for each in (status, rescue, tasks, requeue, fail, history)}
 INTERRUPTED = 130
-_MISSING = ("no such table", "does not exist", "doesn't exist")
 
 
 class Command(BaseCommand):
@@ -67,11 +66,9 @@ class Command(BaseCommand):
 def _plainly(error: Exception) -> str:
     """What is wrong with the database, on one line, and what to do."""
     text = " ".join(str(error).split())
-    if isinstance(error, (ProgrammingError, OperationalError)) and any(
-        each in text for each in _MISSING
-    ):
-        if "table" in text.lower() or "relation" in text:
-            return f"A table is missing: run manage.py migrate. ({text})"
+    hint = what_helps(error)
+    if hint == MIGRATE:
+        return f"A table is missing: {hint}. ({text})"
     if isinstance(error, (OperationalError, InterfaceError)):
-        return f"The database does not answer: {text}"
+        return f"The database does not answer: {text}" + (f" ({hint})" if hint else "")
     return f"The database refused: {text}"
