@@ -253,7 +253,7 @@ def test_unregistered_tasks_are_first_seen_and_then_acted_on() -> None:
     assert "A dry run records no such look." in _maint(*bulk, "--dry-run")
     assert not Sighting.objects.exists()
     out = _maint(*bulk)
-    assert out.startswith("DONE  0 failed, 1 not seen for long enough\n")
+    assert out.startswith("NOTHING DONE  0 failed, 1 not seen for long enough\n")
     assert "come back in 59m" in out and "first look by a supervisor" in out
     assert Sighting.objects.get().task_id == row.pk
     Sighting.objects.update(first_seen_at=rows.db_now("default") - rows.timedelta(hours=2))
@@ -265,7 +265,11 @@ def test_what_is_refused_is_named_and_exits_1() -> None:
     row = rows.task("RUNNING", workers=(owner.worker_id,))
     code, out = _exits("requeue", str(row.pk))
     assert code == 1
-    assert out.startswith("DONE  0 requeued, 1 refused\n")
+    assert out.startswith("REFUSED  0 requeued, 1 refused\n")
+    other = rows.task("FAILED")
+    assert _exits("requeue", str(row.pk), str(other.pk))[1].startswith(
+        "DONE  1 requeued, 1 refused\n"
+    )
     assert f"{row.pk}  refused  tests.tasks.add: it runs now under web.1" in out
 
 
@@ -342,7 +346,7 @@ def test_bad_input_is_answered_with_what_would_be_right(arguments: list[str], li
 
 
 def test_on_the_command_line_it_is_one_line_and_exit_2() -> None:
-    for arguments in (["staus"], ["requeue"]):
+    for arguments in (["staus"], ["requeue"], ["tasks", "--backend=nope"]):
         done = _shell(*arguments)
         assert (done.returncode, done.stdout) == (2, "")
         assert len(done.stderr.splitlines()) == 1, done.stderr

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import math
 import os
 import re
 import sys
@@ -29,6 +28,7 @@ from argus_maint.checks import TAG
 from argus_maint.conf import get_settings, resolve_lease
 from argus_maint.database import close_all
 from argus_maint.jobs.duties import forked_duties, threaded_duties
+from argus_maint.management.maint.arguments import Parser, age, count, duration
 from argus_maint.workers import children, output
 from argus_maint.workers.board import Board, Slot
 from argus_maint.workers.claim import Queues
@@ -45,24 +45,8 @@ logger = log.get_logger(__name__)
 SIGN_OFF = 2.0  # seconds a reload waits for the task in hand to be given back
 
 
-def _positive(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not (math.isfinite(number) and number > 0):
-        raise ArgumentTypeError(f"{text!r} is not a number of seconds above zero")
-    return number
-
-
-def _not_negative(text: str) -> float:
-    return 0.0 if text in ("0", "0.0") else _positive(text)
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
+def _wrong(line: str) -> CommandError:
+    return CommandError(line, returncode=2)
 
 
 def _size(text: str) -> int:
@@ -88,6 +72,7 @@ class Command(StockCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The stock command's arguments, whichever its version, and ours."""
+        parser.__class__ = Parser  # Django makes it, and asks nobody which class
         super().add_arguments(parser)
         if "--exclude-queues" not in parser._option_string_actions:  # 0.12.0
             parser.add_argument(
@@ -97,33 +82,35 @@ class Command(StockCommand):
                 help="Queues to exclude. Separate multiple with a comma.",
             )
         parser.set_defaults(reload=None, worker_id=None)
-        ours = parser.add_argument_group("supervision (argus_maint)")
+        ours = parser.add_argument_group(
+            "supervision (argus_maint)", "A TIME is a number of seconds, or such as 30s, 10m or 2h."
+        )
         ours.add_argument(
             "--processes",
-            type=_count,
+            type=count,
             default=1,
             metavar="N",
             help="Worker processes to run (default: %(default)s).",
         )
         ours.add_argument(
             "--time-limit",
-            type=_positive,
-            metavar="SECONDS",
+            type=age,
+            metavar="TIME",
             help="Report a task that runs longer, with its stack, unless its own policy has a "
             "limit. It is ended only where its policy says on_overdue: kill (default: none).",
         )
         ours.add_argument(
             "--lease",
-            type=_positive,
-            metavar="SECONDS",
+            type=age,
+            metavar="TIME",
             help="After this long without a heartbeat others may take this host for dead. The "
             "beat becomes a third of it (default: the setting PROCESSES, else 15 s).",
         )
         ours.add_argument(
             "--grace",
-            type=_not_negative,
+            type=duration,
             default=30.0,
-            metavar="SECONDS",
+            metavar="TIME",
             help="Time for running tasks to finish after SIGTERM, SIGINT, SIGQUIT or SIGHUP; "
             "then they are given back to the queue. A second signal ends it at once "
             "(default: %(default)g).",
@@ -172,7 +159,7 @@ class Command(StockCommand):
         try:
             lease, beat = resolve_lease(options["lease"], None, config)
         except ValueError as error:
-            raise CommandError(f"--lease: {error}") from error
+            raise _wrong(f"--lease: {error}") from error
         reload = self._reload(options)
         host = this_host()
         incarnation = new_incarnation()
@@ -235,9 +222,9 @@ class Command(StockCommand):
         """What the stock parser lets through, and its worker then trips over."""
         for flag, name in (("--interval", "interval"), ("--backend", "backend_name")):
             if options[name] is None:
-                raise CommandError(f"{flag} needs a value")
+                raise _wrong(f"{flag} needs a value")
         if options["max_tasks"] is not None and options["max_tasks"] < 1:  # 0.12.0
-            raise CommandError("--max-tasks must be 1 or more")
+            raise _wrong("--max-tasks must be 1 or more")
 
     def _reload(self, options: dict[str, Any]) -> bool:
         """Whether to run one worker in this process, and restart it when code changes."""
@@ -246,7 +233,7 @@ class Command(StockCommand):
             self.stderr.write("--reload and --batch exclude each other; going on without --reload")
             return False
         if asked and options["processes"] > 1:
-            raise CommandError("--reload runs one worker: leave out --processes, or --reload")
+            raise _wrong("--reload runs one worker: leave out --processes, or --reload")
         if asked is None:
             return bool(
                 django_settings.DEBUG and not options["batch"] and options["processes"] == 1
@@ -257,9 +244,9 @@ class Command(StockCommand):
         names = tuple(filter(None, (options["queue_name"] or "").split(",")))
         excluded = tuple(filter(None, (options["exclude_queues"] or "").split(",")))
         if not names:
-            raise CommandError("--queue-name names no queue: give one, several with commas, or '*'")
+            raise _wrong("--queue-name names no queue: give one, several with commas, or '*'")
         if excluded and "*" not in names:
-            raise CommandError("--exclude-queues can only be used with --queue-name=*")
+            raise _wrong("--exclude-queues can only be used with --queue-name=*")
         return Queues(options["backend_name"], names, excluded)
 
 
