@@ -5,6 +5,7 @@ The work is done elsewhere: each subcommand is a module of ``management.maint``.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -23,6 +24,7 @@ from argus_maint.observe.screen import Screen
 
 SUBCOMMANDS = {each.NAME: each for each in (status, rescue, tasks, requeue, fail, history)}
 INTERRUPTED = 130
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
 class Command(BaseCommand):
@@ -44,6 +46,8 @@ class Command(BaseCommand):
         logger = logging.getLogger(log.ROOT)
         if options["verbosity"] < 2 and not logger.hasHandlers():
             logger.addHandler(logging.NullHandler())  # what happens is on the screen already
+        if getattr(self.stdout, "_out", self.stdout) is None:  # as Python has it after >&-
+            raise CommandError("There is no standard output to write to.")
         colours = (options["no_color"], options["force_color"])
         try:
             context = Context(
@@ -53,14 +57,23 @@ class Command(BaseCommand):
         except Error as error:
             raise CommandError(_plainly(error)) from error
         except BrokenPipeError:  # the reader, head or less, has seen enough
-            # Else Python complains once more when it flushes at the end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _write_no_more()
             sys.exit(1)
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+            _write_no_more()
+            raise CommandError(f"The output cannot be written: {error.strerror}") from error
         except KeyboardInterrupt:
             self.stderr.write("interrupted")
             sys.exit(INTERRUPTED)
         if code:
             sys.exit(code)
+
+
+def _write_no_more() -> None:
+    """Else Python complains once more when it flushes at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _plainly(error: Exception) -> str:
