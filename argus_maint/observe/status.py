@@ -22,7 +22,7 @@ from argus_maint.backends.database import QueueCounts, queue_counts
 from argus_maint.backends.search import short_ids
 from argus_maint.models import LedgerEntry, Process
 from argus_maint.observe import history
-from argus_maint.observe.census import Census, Running, take
+from argus_maint.observe.census import Census, Running, label, take
 from argus_maint.observe.history import iso
 
 SHOWN = 10  # tasks of one kind on the screen
@@ -282,6 +282,7 @@ def _process(process: Process, status: Status) -> dict[str, Any]:
     return {
         "kind": str(process.kind),
         "name": process.name,
+        "label": label(process.worker_id),
         "worker_id": process.worker_id,
         "host": process.hostname,
         "pid": process.pid,

@@ -74,6 +74,16 @@ def test_status_in_a_pipe_is_plain() -> None:
     assert not re.search(r" $", out, re.MULTILINE)
 
 
+def test_status_names_a_worker_as_the_screen_does() -> None:
+    family = uuid.uuid4()
+    rows.process("vm", 0, kind="supervisor", supervisor=family)
+    rows.process("vm", 3, supervisor=family)
+    (head,) = _json("status", "status")["processes"]
+    (worker,) = head["workers"]
+    assert (head["name"], head["label"]) == ("vm", "vm")
+    assert (worker["name"], worker["label"]) == ("vm", "vm.3")
+
+
 def test_tasks_lists_what_has_not_finished_those_that_run_first() -> None:
     owner = rows.process("web")
     rows.task(path="shop.a", age=60)
@@ -368,6 +378,22 @@ def test_without_a_server_it_is_one_line_too() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("CommandError: The database does not answer: connection")
     assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("redirection", "line"),
+    [
+        (">/dev/full", "CommandError: The output cannot be written: No space left on device"),
+        (">&-", "CommandError: There is no standard output to write to."),
+    ],
+)
+@pytest.mark.parametrize("option", ["", "--json"])
+def test_output_that_goes_nowhere_is_one_line_and_exit_1(
+    child_env: dict[str, str], redirection: str, line: str, option: str
+) -> None:
+    command = f'"{sys.executable}" -m django maint status {option} {redirection}'
+    done = subprocess.run(command, shell=True, env=child_env, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, line + "\n")
 
 
 def test_before_migrate_it_says_so(tmp_path: Any) -> None:
