@@ -11,7 +11,8 @@ keeper knows jobs only as callables.
 
 Events: ``keeper.started``, ``keeper.waiting`` (the database does not answer; again every
 minute), ``keeper.gave_up`` (``--batch``, and tables are missing), ``keeper.back``,
-``process.replaced`` (a lease of ours was taken), ``order.failed``.
+``process.replaced`` (a lease of ours was taken), ``name.taken`` (another supervisor that
+is alive by its lease has the same ``--worker-id``), ``order.failed``.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ from django.db import ProgrammingError
 
 from argus_maint.clock import now
 from argus_maint.database import MIGRATE, TRANSIENT, close_all, discard, task_database, what_helps
+from argus_maint.dbtime import db_now
 from argus_maint.log import get_logger
 from argus_maint.models import Process
 from argus_maint.workers import registry
 from argus_maint.workers.board import Board, Slot
 from argus_maint.workers.identity import member_id
-from argus_maint.workers.liveness import Watch
+from argus_maint.workers.liveness import Verdict, Watch, judge
 from argus_maint.workers.orders import Inbox, Order
 from argus_maint.workers.registry import Group
 
@@ -193,6 +195,22 @@ class Keeper:
             self._next_epoch(member)
         member.worker_id = worker_id
         self._extend(member, started)
+        if kind == Process.Kind.SUPERVISOR:
+            self._look_for_namesakes()
+
+    def _look_for_namesakes(self) -> None:
+        """No harm to the tasks, ids being unique; but people could not tell the two apart."""
+        present = db_now(self.using)
+        for other in registry.living(self.using, exclude=self.group.supervisor):
+            if (other.kind, other.name) == (Process.Kind.SUPERVISOR, self.group.name):
+                if judge(other, self.group.host, present, None, 0.0) is Verdict.ALIVE:
+                    logger.warning(
+                        "name.taken",
+                        name=other.name,
+                        host=other.hostname,
+                        pid=other.pid,
+                        hint="give each db_worker a --worker-id of its own",
+                    )
 
     def _next_epoch(self, member: Member) -> None:
         if member.slot is None:
