@@ -65,18 +65,6 @@ from argus_maint.options import (
     show,
 )
 
-__all__ = [
-    "POLICY_OPTIONS",
-    "Policy",
-    "Problem",
-    "Settings",
-    "get_settings",
-    "parse_duration",
-    "problems",
-    "raw_setting",
-    "resolve_lease",
-]
-
 NAME = "ARGUS_MAINT"
 
 LEASE_AND_BEAT = "argus_maint.E003"
@@ -122,7 +110,6 @@ class Settings:
 
     Attributes:
         rescue: (pattern, options) pairs, from the least to the most specific.
-        rescue_is_set: whether the site has set RESCUE at all.
         lease: how long a process counts as alive after its last beat.
         beat: from the start of one beat to the start of the next.
         process_retention: how long rows of dead processes are kept.
@@ -133,7 +120,6 @@ class Settings:
     """
 
     rescue: tuple[tuple[str, dict[str, Any]], ...] = ()
-    rescue_is_set: bool = False
     lease: float = 15.0
     beat: float = 5.0
     process_retention: float = 7 * 86_400.0
@@ -207,7 +193,7 @@ def _read_rescue(raw: object, reader: Reader) -> dict[str, Any]:
         mapping = reader.mapping(options, name, '{"on_lost": "fail"}')
         found.append((pattern, reader.options(mapping, POLICY_OPTIONS, name)))
     found.sort(key=lambda pair: _specificity(pair[0]))
-    return {"rescue": tuple(found), "rescue_is_set": True}
+    return {"rescue": tuple(found)}
 
 
 def _specificity(pattern: str) -> tuple[int, int]:

@@ -6,7 +6,6 @@ import contextlib
 import io
 import os
 import signal
-import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -44,8 +43,9 @@ class Bench(Lab):
             cursor.execute(f"{sql} {table}")
 
     def index(self, there: bool) -> None:
-        """Have our index on the task table, or not: the stock worker has none."""
-        (indexes.create if there else indexes.drop)("default")
+        """Have our indexes on the task table, or not: the stock worker has none."""
+        for each in indexes.ALL:
+            (indexes.create if there else indexes.drop)(each, "default")
 
     def enqueue(self, number: int) -> None:
         """Enqueue that many tasks that do nothing, fast."""
@@ -115,19 +115,6 @@ def attempts(ids: list[Any]) -> Iterator[tuple[Any, str, int]]:
     rows = DBTaskResult.objects.filter(pk__in=ids).values_list("pk", "status", "worker_ids")
     for pk, status, workers in rows:
         yield pk, status, len(workers)
-
-
-def can_unshare() -> bool:
-    """Whether PID namespaces can be made here (Linux, root)."""
-    try:
-        done = subprocess.run([*NAMESPACE, "true"], capture_output=True, timeout=10)
-    except OSError:
-        return False
-    return done.returncode == 0
-
-
-# --kill-child: when unshare is killed, what runs inside goes too.
-NAMESPACE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
 _FINISHED = {

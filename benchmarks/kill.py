@@ -66,12 +66,12 @@ def main() -> int:
 
 
 def _possible(scenario: str) -> bool:
-    from benchmarks.bench import can_unshare
+    from tests.faults import namespace
 
-    if not scenario.startswith("namespace") or can_unshare():
-        return True
-    say(f"{scenario}: left out, a PID namespace cannot be made here (needs Linux and root)")
-    return False
+    why = namespace.missing() if scenario.startswith("namespace") else ""
+    if why:
+        say(f"{scenario}: left out, a PID namespace cannot be made here: {why}")
+    return not why
 
 
 def _measure(bench: Bench, scenario: str, arguments: Any) -> list[float]:
@@ -152,10 +152,10 @@ def _until_ready(killed_at: dict[Any, float], seconds: float) -> list[float]:
 
 
 def _families(bench: Bench, scenario: str, kills: int, parallel: int) -> list[float]:
-    from benchmarks.bench import NAMESPACE
+    from tests.faults import namespace
 
     lease = FAST if scenario == "namespace-fast" else ()
-    prefix = NAMESPACE if scenario.startswith("namespace") else ()
+    prefix = namespace.ALONE if scenario.startswith("namespace") else ()
     watcher = bench.worker("--queue-name=none", *lease, name=f"watcher-{scenario}", prefix=prefix)
     watcher.ready()
     times: list[float] = []

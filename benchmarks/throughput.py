@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from statistics import median
 from typing import TYPE_CHECKING
 
 from django.db.models import Max, Min
 
-from benchmarks.common import Figure, laboratory, median, parser, report, say
+from benchmarks.common import Figure, laboratory, parser, report, say
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench

@@ -41,6 +41,14 @@ def until(condition: Callable[[], T], seconds: float = 30, what: str = "") -> T:
         time.sleep(0.02)
 
 
+def gone(pid: int) -> bool:
+    """Whether a process has ended, reaped or not."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 class Supervised:
     """A running ``db_worker``."""
 
@@ -194,11 +202,4 @@ class Lab:
                         os.kill(pid, signal.SIGKILL)
                 supervised.process.wait(10)
                 for pid in pids:
-                    until(partial(_gone, pid), 10, f"child {pid} gone")
-
-
-def _gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+                    until(partial(gone, pid), 10, f"child {pid} gone")

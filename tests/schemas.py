@@ -12,10 +12,15 @@ from typing import Any
 from jsonschema import Draft202012Validator, FormatChecker
 
 
+def load(name: str) -> Any:
+    """``schemas/<name>.json``."""
+    text = resources.files("argus_maint").joinpath(f"schemas/{name}.json").read_text("utf-8")
+    return json.loads(text)
+
+
 def validate(name: str, value: Any) -> None:
     """Raise where ``value`` is not what ``schemas/<name>.json`` documents."""
-    text = resources.files("argus_maint").joinpath(f"schemas/{name}.json").read_text("utf-8")
-    schema = _strict(json.loads(text))
+    schema = _strict(load(name))
     Draft202012Validator.check_schema(schema)
     Draft202012Validator(schema, format_checker=FormatChecker()).validate(value)
 

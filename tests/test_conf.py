@@ -32,7 +32,6 @@ def test_a_site_that_sets_nothing_gets_the_documented_defaults(settings, raw):
     found = read(settings, raw)
     assert found == Settings(
         rescue=(),
-        rescue_is_set=False,
         lease=15,
         beat=5,
         process_retention=7 * DAY,
@@ -81,7 +80,6 @@ def test_every_option_is_read_and_durations_become_seconds(settings):
                 },
             ),
         ),
-        rescue_is_set=True,
         lease=20,
         beat=4,
         process_retention=2 * DAY,
@@ -243,12 +241,6 @@ def test_patterns_are_ordered_from_the_least_to_the_most_specific(settings):
     written = [ordered[n] for n in (6, 1, 2, 3, 0, 5, 4)]
     found = read(settings, {"RESCUE": {pattern: {} for pattern in written}})
     assert [pattern for pattern, _ in found.rescue] == ordered
-
-
-def test_an_empty_rescue_section_counts_as_set(settings):
-    found = read(settings, {"RESCUE": {}})
-    assert found.rescue_is_set
-    assert found.rescue == ()
 
 
 # -- lease and beat

@@ -11,7 +11,7 @@ time and are written as such; no verdict is taken from them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -76,13 +76,7 @@ class Attempt:
         )
 
 
-def read_worker_ids(stored: Any) -> tuple[tuple[str, ...], Any]:
-    """The ids on a row as strings, and the value itself where it is anything else."""
-    ids = tuple(str(worker) for worker in stored) if isinstance(stored, list) else ()
-    return ids, None if list(ids) == stored else stored
-
-
-_COLUMNS = (
+ATTEMPT_COLUMNS = (
     "pk",
     "task_path",
     "queue_name",
@@ -93,14 +87,18 @@ _COLUMNS = (
 )
 
 
+def read_attempt(columns: Sequence[Any]) -> Attempt:
+    """The attempt in the values of ``ATTEMPT_COLUMNS``; its worker ids as strings."""
+    pk, path, queue, backend, status, stored, started = columns
+    ids = tuple(str(worker) for worker in stored) if isinstance(stored, list) else ()
+    odd = None if list(ids) == stored else stored
+    return Attempt(pk, path, queue, backend, status, ids, started, odd)
+
+
 def attempts(rows: QuerySet[DBTaskResult]) -> Iterator[Attempt]:
     """Read rows as attempts, light enough for any number of them."""
-    for pk, path, queue, backend, status, workers, started in (
-        # No iterator(): its server-side cursor breaks behind a transaction-pooling proxy.
-        rows.order_by("pk").values_list(*_COLUMNS)
-    ):
-        ids, odd = read_worker_ids(workers)
-        yield Attempt(pk, path, queue, backend, status, ids, started, odd)
+    # No iterator(): its server-side cursor breaks behind a transaction-pooling proxy.
+    return map(read_attempt, rows.order_by("pk").values_list(*ATTEMPT_COLUMNS))
 
 
 def running(using: str) -> Iterator[Attempt]:

@@ -22,11 +22,7 @@ from django.db.models.functions import Cast
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult, get_date_max
 
-from argus_maint.backends.database import (
-    READY,
-    Attempt,
-    read_worker_ids,
-)
+from argus_maint.backends.database import ATTEMPT_COLUMNS, READY, Attempt, read_attempt
 
 PAGE = 2000  # rows of one look when going through the table
 CHUNK = 500  # ids in one statement: SQLite bounds their number
@@ -47,19 +43,7 @@ class Row:
         return self.attempt.status == READY and self.run_after is not None and self.run_after > now
 
 
-_COLUMNS = (
-    "pk",
-    "task_path",
-    "queue_name",
-    "backend_name",
-    "status",
-    "worker_ids",
-    "started_at",
-    "enqueued_at",
-    "finished_at",
-    "run_after",
-    "exception_class_path",
-)
+_COLUMNS = (*ATTEMPT_COLUMNS, "enqueued_at", "finished_at", "run_after", "exception_class_path")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +101,8 @@ def _as_like(pattern: str) -> str:
 def rows_of(rows: QuerySet[DBTaskResult]) -> Iterator[Row]:
     """Read rows in the order of the query."""
     never = get_date_max()
-    for pk, path, queue, backend, status, workers, started, *times in rows.values_list(*_COLUMNS):
-        ids, odd = read_worker_ids(workers)
-        attempt = Attempt(pk, path, queue, backend, status, ids, started, odd)
-        enqueued, finished, after, exception = times
+    for *columns, enqueued, finished, after, exception in rows.values_list(*_COLUMNS):
+        attempt = read_attempt(columns)
         yield Row(attempt, enqueued, finished, None if after == never else after, exception)
 
 

@@ -8,7 +8,8 @@ out is dead only once that is confirmed, which is what ``maint rescue`` does.
 A requeue by hand forgives the losses so far (``backends.database.losses``). A failure
 is ``TaskDiscarded``; ``task_finished`` is sent for it.
 
-Events: ``task.requeued``, ``task.failed``, with ``verdict=manual``; ``task.unwanted``.
+Events: ``task.requeued``, ``task.failed``, with ``verdict=manual``; ``task.unwanted``,
+``lever.error``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from django.db import DatabaseError, InterfaceError
+from django.db import Error
 from django.utils import timezone
 
 from argus_maint.backends import database, search
@@ -171,7 +172,7 @@ def _announce(failed: list[str], using: str) -> None:
     """Send ``task_finished``; an interrupt in mid-statement leaves a useless connection."""
     try:
         messenger.send(failed)
-    except (DatabaseError, InterfaceError):
+    except Error:
         discard(using)
         messenger.send(failed)
 
@@ -217,7 +218,7 @@ def _one(lever: Lever, row: Row | None, census: Census | None, task_id: uuid.UUI
     else:
         done = database.fail(row.attempt, lever.using, entry, TaskDiscarded, entry.evidence)
     if done:
-        _log(lever, row)
+        _log(entry, lever.why)
         return _result(row, Outcome.DONE, f"it was {was}")
     if database.still_there(row.attempt, lever.using):
         return _result(row, Outcome.LOCKED, "another transaction holds its row: try again")
@@ -343,14 +344,13 @@ def _entry(lever: Lever, row: Row, held: Running | None, was: str) -> LedgerEntr
     return entry
 
 
-def _log(lever: Lever, row: Row) -> None:
-    done = "requeued" if lever.verb is Verb.REQUEUE else "failed"
+def _log(entry: LedgerEntry, why: str) -> None:
     logger.warning(
-        f"task.{done}",
-        task_id=str(row.attempt.task_id),
-        task=row.attempt.task_path,
-        attempt=row.attempt.number,
-        verdict="manual",
-        noticed_by=lever.noticed_by,
-        why=lever.why,
+        f"task.{entry.action}",
+        task_id=str(entry.task_id),
+        task=entry.task_path,
+        attempt=entry.attempt,
+        verdict=str(entry.verdict),
+        noticed_by=entry.noticed_by,
+        why=why,
     )

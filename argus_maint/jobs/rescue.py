@@ -147,7 +147,8 @@ def _forget(living: set[str], view: View) -> None:
 
 def _mark(process: Process, verdict: Verdict, view: View, report: Report) -> bool:
     """Record a death; nothing happens when the process has beaten since it was read."""
-    draining = process.state == Process.State.DRAINING
+    # One with --reload ends at every save of a file: no crash, and no loss of its task's.
+    draining = process.state == Process.State.DRAINING or process.info.get("reload")
     try:
         ended = registry.end(
             process.worker_id,

@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from django.db import DatabaseError, InterfaceError
+from django.db import Error
 
 from argus_maint.clock import now
 from argus_maint.conf import get_settings
@@ -151,7 +151,7 @@ class _Vigil:
                 registry.end(
                     self.worker_id, self.view.using, WAIT, verdict="exited", reason="stopped"
                 )
-            except (DatabaseError, InterfaceError):
+            except Error:
                 discard(self.view.using)
             else:
                 return

@@ -8,11 +8,11 @@ from argus_maint import indexes
 
 
 def create(apps: Any, schema_editor: Any) -> None:
-    indexes.create(schema_editor.connection.alias)
+    indexes.create(indexes.RUNNING, schema_editor.connection.alias)
 
 
 def drop(apps: Any, schema_editor: Any) -> None:
-    indexes.drop(schema_editor.connection.alias)
+    indexes.drop(indexes.RUNNING, schema_editor.connection.alias)
 
 
 class Migration(migrations.Migration):

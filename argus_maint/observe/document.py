@@ -7,7 +7,7 @@ from typing import Any
 
 from argus_maint.models import Process
 from argus_maint.observe import history
-from argus_maint.observe.census import Census, Running
+from argus_maint.observe.census import Census, Running, label
 from argus_maint.observe.history import iso
 from argus_maint.observe.status import TROUBLES, Queue, Status, oldest_age
 
@@ -61,6 +61,7 @@ def _process(process: Process, status: Status) -> dict[str, Any]:
     return {
         "kind": str(process.kind),
         "name": process.name,
+        "label": label(process.worker_id),
         "worker_id": process.worker_id,
         "host": process.hostname,
         "pid": process.pid,

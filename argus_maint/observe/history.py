@@ -14,7 +14,7 @@ from django.db.models import Q, QuerySet
 from argus_maint.backends.search import with_prefix
 from argus_maint.models import LedgerEntry
 
-RESCUES = {
+RESCUES = {  # a watcher acted on a lost task, without a person
     LedgerEntry.Verdict.EXITED,
     LedgerEntry.Verdict.EXPIRED,
     LedgerEntry.Verdict.ORPHANED,
@@ -67,12 +67,7 @@ def last_rescues(using: str, most: int, backend: str = "") -> list[LedgerEntry]:
     """The newest rescues among the newest entries."""
     # By key, which is as good as by time here and needs no sort on any database.
     newest = Query(backend=backend).rows(using).order_by("-pk")[:RECENT]
-    return [entry for entry in newest if is_rescue(entry)][:most]
-
-
-def is_rescue(entry: LedgerEntry) -> bool:
-    """Whether a watcher acted on a lost task, without a person."""
-    return entry.verdict in RESCUES and entry.action != LedgerEntry.Action.REPORTED
+    return [entry for entry in newest if entry.verdict in RESCUES][:most]
 
 
 def after(entry: LedgerEntry) -> float | None:

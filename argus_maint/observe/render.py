@@ -40,6 +40,7 @@ STATE_STYLES = {
     "failed": BAD,
     "successful": GOOD,
 }
+OWN_REASONS = ("shutdown", "overdue", "stuck")  # for which db_worker ends a worker
 ACTION_STYLES = {"requeued": GOOD, "failed": BAD, "quarantined": BAD, "refused": WARN}
 
 
@@ -240,11 +241,16 @@ def why(each: Running, kind: str, status: Status) -> str:
         return ""
     if each.verdict == "expired":
         return "lease ran out" if each.confirmed else "maybe alive"
-    return owner.exit_signal or _exit(owner.exit_status) or "worker is gone"
+    return _how(owner) or "worker is gone"
 
 
-def _exit(status: int | None) -> str:
-    return "" if status is None else f"exit {status}"
+def _how(ended: Process | LedgerEntry) -> str:
+    """Signal or exit status. Where db_worker ended the worker itself, the reason first."""
+    status = "" if ended.exit_status is None else f"exit {ended.exit_status}"
+    how = ended.exit_signal or status
+    if ended.reason in OWN_REASONS:
+        return f"{ended.reason} ({how})" if how else ended.reason
+    return how
 
 
 def _rescues(status: Status, width: int | None) -> list[Text]:
@@ -254,25 +260,34 @@ def _rescues(status: Status, width: int | None) -> list[Text]:
     rows: list[list[Cell]] = [
         [
             f"{span((now - entry.acted_at).total_seconds())} ago",
-            action(entry),
-            cause_of(entry),
-            status.short[entry.task_id],
-            entry.task_path,
-            label(entry.worker_id),
-            after(entry),
+            *act_cells(entry, status.short[entry.task_id]),
         ]
         for entry in status.rescues
     ]
-    columns = [
-        Column("when", right=True),
-        Column("done"),
-        Column("because"),
-        Column("task"),
-        Column("path", least=16, keep_end=True),
-        Column("was with", least=8),
-        Column("after", right=True),
-    ]
+    columns = [Column("when", right=True), *ACT_COLUMNS]
     return [heading("LAST RESCUES"), *table(columns, rows, width)]
+
+
+ACT_COLUMNS = (
+    Column("done"),
+    Column("because"),
+    Column("task"),
+    Column("path", least=16, keep_end=True),
+    Column("was with", least=8),
+    Column("after", right=True),
+)
+
+
+def act_cells(entry: LedgerEntry, task: str) -> list[Cell]:
+    """What the ledger says of one act, under ``ACT_COLUMNS``; ``task`` is its short id."""
+    return [
+        action(entry),
+        cause_of(entry),
+        task,
+        entry.task_path,
+        label(entry.worker_id),
+        after(entry),
+    ]
 
 
 def action(entry: LedgerEntry) -> Text:
@@ -281,10 +296,10 @@ def action(entry: LedgerEntry) -> Text:
 
 
 def cause_of(entry: LedgerEntry) -> str:
-    """Signal or exit status where they were the evidence, else the verdict."""
+    """How its worker ended, where that was the evidence; else the verdict."""
     if entry.verdict != LedgerEntry.Verdict.EXITED:
         return str(entry.verdict)
-    return entry.exit_signal or _exit(entry.exit_status) or str(entry.verdict)
+    return _how(entry) or str(entry.verdict)
 
 
 def after(entry: LedgerEntry) -> str:

@@ -15,9 +15,26 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from argus_maint.workers.board import Slot
 
 _PR_SET_PDEATHSIG = 1
-BLOCKED = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGCHLD}
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+BLOCKED = {*STOP_SIGNALS, signal.SIGCHLD}
+
+
+@dataclass(slots=True)
+class Child:
+    """A worker process, as its supervisor knows it."""
+
+    number: int
+    place: int  # index of its slot
+    pid: int
+    orders: int  # write end of its pipe
+    slot: Slot
+    stack: int  # file its stack is dumped to
+    reason: str = ""  # why we ended it
 
 
 def fork(main: Callable[[], None], close: Iterable[int], lifeline: tuple[int, int]) -> int:
@@ -65,7 +82,7 @@ def scratch_file() -> int:
 
 def ignore_signals() -> None:
     """A service manager signals the whole group: only the supervisor is to act on it."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    for number in STOP_SIGNALS:
         signal.signal(number, lambda signum, frame: None)
 
 

@@ -1,6 +1,9 @@
 """Running one task and telling the site about it: import, signals, call, outcome.
 
 Nothing here writes to the task's row; what a task came to is an ``Outcome``.
+
+Events: ``task.unknown`` (its module or queue is gone, so nobody is told of its end),
+``receiver.raised``, ``task.left_transaction_open``.
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ By hand: a person wants the attempt ended (the keeper says so on the board); the
 while the task itself runs.
 Stuck: a worker has waited for one database call longer than a lease, while the keeper's
 own beats were committed.
+
+Events: ``worker.overdue``, ``worker.stuck`` (it is ended for that).
 """
 
 from __future__ import annotations
@@ -19,11 +21,11 @@ import re
 import signal
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
 
 from argus_maint.clock import now
 from argus_maint.log import get_logger
-from argus_maint.workers.board import Board, Held, Phase, Slot
+from argus_maint.workers.board import Board, Held, Phase
+from argus_maint.workers.children import Child
 from argus_maint.workers.orders import Outbox
 
 logger = get_logger(__name__)
@@ -36,16 +38,6 @@ STACK_SIZE = 20_000  # characters kept of it
 STACK_SIGNAL = signal.SIGRTMIN + 9 if hasattr(signal, "SIGRTMIN") else signal.SIGUSR2
 
 
-class Limited(Protocol):
-    """What is asked of a child."""
-
-    number: int
-    pid: int
-    slot: Slot
-    stack: int
-    reason: str
-
-
 class Limits:
     """Watches every child's attempt; remembers what it has begun about which."""
 
@@ -55,7 +47,7 @@ class Limits:
         self.told: dict[int, Held] = {}
         self.term_at: dict[int, tuple[Held, float]] = {}
 
-    def enforce(self, child: Limited) -> None:
+    def enforce(self, child: Child) -> None:
         """Look at one child and do what is due."""
         self._end_stuck(child)
         held = child.slot.held()
@@ -79,7 +71,7 @@ class Limits:
         for memory in (self.asked, self.told, self.term_at):
             memory.pop(number, None)
 
-    def next_due(self, children: Iterable[Limited]) -> float:
+    def next_due(self, children: Iterable[Child]) -> float:
         """Seconds until something may be due."""
         due = float("inf")
         for child in children:
@@ -92,13 +84,13 @@ class Limits:
                 due = min(due, max(left, 0.05))
         return due
 
-    def _let_go(self, child: Limited) -> None:
+    def _let_go(self, child: Child) -> None:
         """The attempt that was to be ended has ended by itself."""
         if self.term_at.pop(child.number, None) and child.reason in ("overdue", "manual"):
             child.reason = ""
             child.slot.raw.ending = 0
 
-    def _report(self, child: Limited, held: Held) -> None:
+    def _report(self, child: Child, held: Held) -> None:
         """Ask for the stack, and report with it a moment later."""
         asked = self.asked.get(child.number)
         if asked is None or asked[0] != held:
@@ -120,7 +112,7 @@ class Limits:
                 stack=_stack(child),
             )
 
-    def _end(self, child: Limited, held: Held, reason: str) -> None:
+    def _end(self, child: Child, held: Held, reason: str) -> None:
         """TERM, and later KILL. Once ``ending`` is published the worker takes no other task."""
         begun, sequence = self.term_at.get(child.number), child.slot.raw.sequence
         if begun is None or child.slot.raw.ending != sequence:
@@ -133,7 +125,7 @@ class Limits:
         elif now() - begun[1] > KILL_AFTER:
             os.kill(child.pid, signal.SIGKILL)
 
-    def _end_stuck(self, child: Limited) -> None:
+    def _end_stuck(self, child: Child) -> None:
         raw = child.slot.raw
         since = raw.call_since
         answering = now() - self.board.header.last_commit < 2 * self.beat
@@ -164,7 +156,7 @@ _CALLERS = re.compile(
 )
 
 
-def _stack(child: Limited) -> str:
+def _stack(child: Child) -> str:
     """What the worker dumped, or why it could not."""
     try:
         text = os.pread(child.stack, STACK_SIZE, 0).decode(errors="replace").strip()

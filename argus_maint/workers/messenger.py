@@ -3,6 +3,8 @@
 Building the signal imports the task's module, and its receivers are the site's code:
 neither may hang, crash or fatten a keeper. So a keeper forks a messenger, which sends
 the signals and leaves.
+
+Events: ``fork.failed``.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ class Messengers:
         close_all()  # the child must not inherit our connection
 
         def deliver() -> None:
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+            for number in children.STOP_SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
             children.unblock()
             send(task_ids)

@@ -4,8 +4,11 @@ It opens no database connection, imports no task, runs no thread and reads no fi
 can block, so nothing a task or a database does can make it wait. What happens to its
 children it tells the keeper, which acts on it.
 
-Exit status of ``run``: 0 clean; 3 tasks were interrupted at the end of the grace and
-given back; 4 (``--batch``) a worker died on the way.
+Exit status of ``run``: 0 clean; 1 (``--batch``) tables are missing; 3 tasks were
+interrupted at the end of the grace and given back; 4 (``--batch``) a worker died on the way.
+
+Events: ``supervisor.stopping``, ``worker.ended``, ``keeper.ended``, ``keeper.silent`` (it
+is killed and replaced), ``fork.failed``.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from argus_maint.clock import now
 from argus_maint.log import get_logger
 from argus_maint.workers import children
 from argus_maint.workers.board import Board, Slot
+from argus_maint.workers.children import STOP_SIGNALS, Child
 from argus_maint.workers.identity import member_id
 from argus_maint.workers.limits import Limits
 from argus_maint.workers.notify import Manager
@@ -30,11 +34,11 @@ from argus_maint.workers.orders import Order, Outbox
 
 logger = get_logger(__name__)
 
-CLEAN, INTERRUPTED, BATCH_DEATHS = 0, 3, 4
+CLEAN, HOPELESS, INTERRUPTED, BATCH_DEATHS = 0, 1, 3, 4
+GAVE_UP = 71  # exit status of a keeper that no restart would help
 RESTART = (0.5, 30.0)  # seconds before a worker that died is restarted: first, most
 PATIENCE = 8.0  # seconds the keeper has to sign off
 TURN = 0.5  # seconds between looks when nothing happens
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +53,6 @@ class SupervisorOptions:
     max_tasks: int | None = None  # after which a worker of a batch is not replaced
     name: str = ""
     incarnation: str = ""
-
-
-@dataclass(slots=True)
-class Child:
-    """A worker process."""
-
-    number: int
-    place: int  # index of its slot
-    pid: int
-    orders: int  # write end of its pipe
-    slot: Slot
-    stack: int  # file its stack is dumped to
-    reason: str = ""  # why we ended it
 
 
 @dataclass(slots=True)
@@ -107,6 +98,7 @@ class Supervisor:
         self.keeper_stop_at: float | None = None
         self.next_ping = 0.0
         self.ready = False
+        self.hopeless = False  # no keeper can do its work
         self.interrupted = 0
         self.deaths = 0
         self.last_finish = 0.0  # of a task, by a worker that has ended since
@@ -136,16 +128,18 @@ class Supervisor:
         self._note_unwritten()
         status = BATCH_DEATHS if self.options.batch and self.deaths else CLEAN
         status = INTERRUPTED if self.interrupted else status
+        status = HOPELESS if self.hopeless else status
         logger.info("supervisor.stopped", status=status)
         return status
 
     def _note_unwritten(self) -> None:
         """Say what the keeper could not write; the next supervisor finds out by itself."""
-        held = [order.data.get("task_id") for order in self.outbox.pending]
+        ends = (order.data.get("task_id") for order in self.outbox.pending)
+        held = [task_id for task_id in ends if task_id]
         if held:
             logger.error(
                 "supervisor.unwritten",
-                task_ids=" ".join(filter(None, held)),
+                task_ids=" ".join(held),
                 hint="the database did not answer: the next supervisor gives these tasks back, "
                 "and counts them as lost",
             )
@@ -181,7 +175,7 @@ class Supervisor:
         return (place.child for place in self.places if place.child is not None)
 
     def _finished(self) -> bool:
-        return not self.keeper_pid and not self._needs_keeper()
+        return not (self.keeper_pid or self._needs_keeper() or any(self._children()))
 
     # -- children -----------------------------------------------------------------
 
@@ -292,6 +286,8 @@ class Supervisor:
 
     def _needs_keeper(self) -> bool:
         """Until it has signed off, or the time for that is over."""
+        if self.hopeless:
+            return False
         return self.keeper_stop_at is None or (
             bool(self.outbox.pending) and now() < self.keeper_stop_at
         )
@@ -313,7 +309,11 @@ class Supervisor:
         self.keeper_pid, self.keeper_orders = 0, -1
         self.outbox.acknowledged(self.board.header.acked)
         self.outbox.disconnect()
-        if self._needs_keeper():
+        if os.waitstatus_to_exitcode(status) == GAVE_UP:
+            self.hopeless = True
+            if self.stop_at is None:
+                self._begin_stop(self.options.grace)
+        elif self._needs_keeper():
             lived = now() - self.keeper_started_at
             self.keeper_deaths = 1 if lived >= self.options.lease else self.keeper_deaths + 1
             delay = 0.1 * 2 ** min(self.keeper_deaths, 6) if self.keeper_deaths > 1 else 0.0

@@ -365,24 +365,23 @@ def obey_only_the_pipe(worker: Worker) -> None:
     ignored in every program that a task starts. Processes that a task forks get the
     defaults back.
     """
-    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
     def nothing(signum: int, frame: Any) -> None:
         return None
 
-    for number in signals:
+    for number in children.STOP_SIGNALS:
         signal.signal(number, worker.on_term if number == signal.SIGTERM else nothing)
 
     mask = threading.local()
 
     def block() -> None:
-        mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, children.STOP_SIGNALS)
 
     def restore() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask.before)
 
     def back_to_default() -> None:
-        for number in signals:
+        for number in children.STOP_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         restore()

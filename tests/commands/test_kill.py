@@ -13,8 +13,7 @@ from django.core.management import call_command
 
 from argus_maint.models import Process
 from tests import tasks
-from tests.lab import Lab, until
-from tests.workers.processes import gone
+from tests.lab import Lab, gone, until
 
 
 def _maint(*arguments: str) -> str:

@@ -75,6 +75,16 @@ def test_status_in_a_pipe_is_plain() -> None:
     assert not re.search(r" $", out, re.MULTILINE)
 
 
+def test_status_names_a_worker_as_the_screen_does() -> None:
+    family = uuid.uuid4()
+    rows.process("vm", 0, kind="supervisor", supervisor=family)
+    rows.process("vm", 3, supervisor=family)
+    (head,) = _json("status", "status")["processes"]
+    (worker,) = head["workers"]
+    assert (head["name"], head["label"]) == ("vm", "vm")
+    assert (worker["name"], worker["label"]) == ("vm", "vm.3")
+
+
 def test_tasks_lists_what_has_not_finished_those_that_run_first() -> None:
     owner = rows.process("web")
     rows.task(path="shop.a", age=60)
@@ -175,6 +185,36 @@ def test_history_of_one_task_has_the_evidence_in_full() -> None:
     assert "last alive" in out and "2s before" in out
 
 
+@pytest.mark.parametrize(
+    ("reason", "signal", "status", "because"),
+    [
+        ("crashed", "SIGSEGV", None, "SIGSEGV"),
+        ("crashed", "", 70, "exit 70"),
+        ("shutdown", "SIGKILL", None, "shutdown (SIGKILL)"),
+        ("shutdown", "", None, "shutdown"),
+        ("overdue", "", 70, "overdue (exit 70)"),
+        ("stuck", "SIGKILL", None, "stuck (SIGKILL)"),
+        ("lost", "", None, "exited"),
+    ],
+)
+def test_what_db_worker_did_itself_is_told_by_its_reason(
+    reason: str, signal: str, status: int | None, because: str
+) -> None:
+    row = rows.task(workers=("web.0123456789ab.2",))
+    rows.entry(row, reason=reason, exit_signal=signal, exit_status=status)
+    assert f"requeued  {because:<7}  {row.pk.hex[:8]}" in _maint("history")
+    assert f"  {because:<7}  " in _maint("status").splitlines()[-1]
+    more = "" if reason in because else f", {reason}"
+    assert f"requeued  {because}{more}, attempt 1\n" in _maint("history", "--task", row.pk.hex)
+    rows.DBTaskResult.objects.all().delete()
+    owner = rows.process(
+        "gone", state="ended", reason=reason, exit_signal=signal, exit_status=status
+    )
+    rows.task("RUNNING", workers=(owner.worker_id,))
+    because = "worker is gone" if because == "exited" else because
+    assert any(line.endswith(f"  {because}") for line in _maint("status").splitlines())
+
+
 def test_history_of_a_task_without_one_and_of_no_task() -> None:
     row = rows.task()
     out = _maint("history", "--task", row.pk.hex[:8])
@@ -260,7 +300,7 @@ def test_unregistered_tasks_are_first_seen_and_then_acted_on() -> None:
     assert "A dry run records no such look." in _maint(*bulk, "--dry-run")
     assert not Sighting.objects.exists()
     out = _maint(*bulk)
-    assert out.startswith("DONE  0 failed, 1 not seen for long enough\n")
+    assert out.startswith("NOTHING DONE  0 failed, 1 not seen for long enough\n")
     assert "come back in 59m" in out and "first look by a supervisor" in out
     assert Sighting.objects.get().task_id == row.pk
     Sighting.objects.update(first_seen_at=rows.db_now("default") - rows.timedelta(hours=2))
@@ -272,7 +312,11 @@ def test_what_is_refused_is_named_and_exits_1() -> None:
     row = rows.task("RUNNING", workers=(owner.worker_id,))
     code, out = _exits("requeue", str(row.pk))
     assert code == 1
-    assert out.startswith("DONE  0 requeued, 1 refused\n")
+    assert out.startswith("REFUSED  0 requeued, 1 refused\n")
+    other = rows.task("FAILED")
+    assert _exits("requeue", str(row.pk), str(other.pk))[1].startswith(
+        "DONE  1 requeued, 1 refused\n"
+    )
     assert f"{row.pk}  refused  tests.tasks.add: it runs now under web.1" in out
 
 
@@ -350,7 +394,7 @@ def test_bad_input_is_answered_with_what_would_be_right(arguments: list[str], li
 
 
 def test_on_the_command_line_it_is_one_line_and_exit_2() -> None:
-    for arguments in (["staus"], ["requeue"]):
+    for arguments in (["staus"], ["requeue"], ["tasks", "--backend=nope"]):
         done = _shell(*arguments)
         assert (done.returncode, done.stdout) == (2, "")
         assert len(done.stderr.splitlines()) == 1, done.stderr
@@ -361,6 +405,7 @@ def test_without_a_database_it_is_one_line_and_exit_1() -> None:
     done = _shell("status", env=env)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("CommandError: The database does not answer: unable to open")
+    assert done.stderr.endswith(" (look at the setting DATABASES)\n")
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
@@ -371,6 +416,22 @@ def test_without_a_server_it_is_one_line_too() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("CommandError: The database does not answer: connection")
     assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("redirection", "line"),
+    [
+        (">/dev/full", "CommandError: The output cannot be written: No space left on device"),
+        (">&-", "CommandError: There is no standard output to write to."),
+    ],
+)
+@pytest.mark.parametrize("option", ["", "--json"])
+def test_output_that_goes_nowhere_is_one_line_and_exit_1(
+    child_env: dict[str, str], redirection: str, line: str, option: str
+) -> None:
+    command = f'"{sys.executable}" -m django maint status {option} {redirection}'
+    done = subprocess.run(command, shell=True, env=child_env, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, line + "\n")
 
 
 def test_before_migrate_it_says_so(tmp_path: Any) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ KIND = os.environ.get("ARGUS_MAINT_TEST_DB") or "sqlite"
 
 def only(*kinds: str) -> Any:
     """Run a test with these databases alone."""
-    return pytest.mark.skipif(KIND not in kinds, reason=f"a fault of {', '.join(kinds)}")
+    reason = f"needs ARGUS_MAINT_TEST_DB={' or '.join(kinds)}"
+    return pytest.mark.skipif(KIND not in kinds, reason=reason)
 
 
 servers = only("postgres", "mariadb")
@@ -77,7 +79,7 @@ def lab(lab: Lab) -> Lab:
 def proxy() -> Iterator[Proxy]:
     """A proxy before the server of this test run."""
     default = settings.DATABASES["default"]
-    with Proxy((default["HOST"], default["PORT"])) as between:
+    with closing(Proxy((default["HOST"], default["PORT"]))) as between:
         yield between
 
 
@@ -108,7 +110,7 @@ def _environment(cluster: Cluster, name: str) -> dict[str, str]:
 def _server() -> Iterator[Cluster]:
     if why := postgres.missing():
         cannot(why)
-    with Cluster() as server:
+    with closing(Cluster()) as server:
         server.create("migrated")
         subprocess.run(
             [sys.executable, "-m", "django", "migrate", "-v0"],

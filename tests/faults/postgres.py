@@ -1,6 +1,6 @@
 """A private PostgreSQL cluster that may be stopped and killed at will.
 
-    with Cluster() as cluster:
+    with closing(Cluster()) as cluster:
         cluster.create("mine")
         cluster.restart()
 
@@ -21,7 +21,6 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
 
 
 def binaries() -> Path | None:
@@ -85,17 +84,6 @@ class Cluster:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Cluster:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""

@@ -1,6 +1,6 @@
 """A TCP proxy on loopback, between a worker and its PostgreSQL or MariaDB, that breaks.
 
-    with Proxy(("127.0.0.1", 5432)) as proxy:
+    with closing(Proxy(("127.0.0.1", 5432))) as proxy:
         proxy.lose_reply("UPDATE .* RETURNING")  # done by the server, never answered
         ...                                      # connect to 127.0.0.1:proxy.port
 
@@ -22,7 +22,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 
 _CHUNK = 65536
 _TCP_REPAIR = 19  # tcp.h; a socket closed in this state says nothing to its peer
@@ -48,7 +47,6 @@ class Proxy:
         self.target = target
         self.rules: list[Rule] = []
         self.replies_left: int | None = None
-        self.accepted = 0
         self._mode = "forward"
         self._epoch = 0  # connections of an older one are cut
         self._lock = threading.Lock()
@@ -57,17 +55,6 @@ class Proxy:
         self._listener: socket.socket | None = self._listen(0)
         self.port: int = self._listener.getsockname()[1]
         self._start(self._accept)
-
-    def __enter__(self) -> Proxy:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # -- faults on everything -----------------------------------------------------
 
@@ -79,11 +66,6 @@ class Proxy:
             if self._listener is None:
                 self._listener = self._listen(self.port)
             self._mode = "forward"
-
-    def cut(self) -> None:
-        """Close every connection there is; new ones are welcome."""
-        with self._lock:
-            self._epoch += 1
 
     def cut_after(self, replies: int) -> None:
         """Close the connection that gets the n-th reply from now on, once it has got it."""
@@ -185,7 +167,6 @@ class Proxy:
                 client, _ = listener.accept()
             except (OSError, ValueError):  # closed under our hands by refuse()
                 continue
-            self.accepted += 1
             self._start(_Link(self, client).run)
 
 

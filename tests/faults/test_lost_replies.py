@@ -21,21 +21,10 @@ COMPLETION = f"{TABLE} .status. = '(SUCCESSFUL|FAILED)'"
 
 
 @servers
-def test_a_claim_whose_reply_is_lost_runs_once(lab: Lab, proxy: Proxy) -> None:
+@pytest.mark.parametrize("fault", ["lose_reply", "lose_statement"])
+def test_a_claim_whose_reply_is_lost_runs_once(lab: Lab, proxy: Proxy, fault: str) -> None:
     result = tasks.append.enqueue(lab.path("out"), "a")
-    lost = proxy.lose_reply(CLAIM)
-
-    lab.worker(**through(proxy)).ready()
-
-    undisturbed(lab, result)
-    assert lost.hit == 1
-    assert len(runs(lab, "a")) == 1
-
-
-@servers
-def test_a_claim_that_never_arrives_is_made_again(lab: Lab, proxy: Proxy) -> None:
-    result = tasks.append.enqueue(lab.path("out"), "a")
-    lost = proxy.lose_statement(CLAIM)
+    lost = getattr(proxy, fault)(CLAIM)
 
     lab.worker(**through(proxy)).ready()
 

@@ -24,6 +24,20 @@ def worker_pids(supervised: Supervised) -> list[int]:
     return [int(line.rpartition("pid=")[2]) for line in lines]
 
 
+def stopped_after_its_claim(lab: Lab, proxy: Proxy, *arguments: str) -> tuple[Supervised, int]:
+    """A worker that stands still, its claim committed and the reply on its way; its pid."""
+    stopped: list[int] = []
+
+    def stop() -> None:
+        (pid,) = worker_pids(worker)
+        os.kill(pid, signal.SIGSTOP)
+        stopped.append(pid)
+
+    proxy.before_reply(CLAIM, stop)
+    worker = lab.worker(*arguments, **through(proxy))
+    return worker, until(lambda: stopped)[0]
+
+
 # -- shorter than the lease --------------------------------------------------------
 
 
@@ -71,20 +85,11 @@ def test_a_whole_supervisor_that_is_stopped_for_less_than_its_lease_goes_on(
 def test_a_worker_that_is_stopped_between_claim_and_start_begins_late(
     lab: Lab, proxy: Proxy
 ) -> None:
-    """The claim is committed, the reply is on its way, and the worker stands still."""
-    stopped: list[int] = []
-
-    def stop() -> None:
-        stopped.extend(worker_pids(worker))
-        os.kill(stopped[0], signal.SIGSTOP)
-
     result = tasks.append.using(queue_name="q").enqueue(lab.path("out"), "a")
-    proxy.before_reply(CLAIM, stop)
-    worker = lab.worker("--lease=9", "--queue-name=q", **through(proxy))
 
-    until(lambda: stopped)
+    _, pid = stopped_after_its_claim(lab, proxy, "--lease=9", "--queue-name=q")
     hold(2.5)  # less than a beat, which is when its keeper would call the task an orphan
-    os.kill(stopped[0], signal.SIGCONT)
+    os.kill(pid, signal.SIGCONT)
 
     undisturbed(lab, result)
     assert len(runs(lab, "a")) == 1
@@ -98,16 +103,8 @@ def test_a_worker_that_stands_still_between_claim_and_start_loses_the_task_unhar
     lab: Lab, proxy: Proxy
 ) -> None:
     """Frozen inside its claim, a worker hides no task; woken, it does not run it as well."""
-    stopped: list[int] = []
-
-    def stop() -> None:
-        stopped.extend(worker_pids(worker))
-        os.kill(stopped[0], signal.SIGSTOP)
-
     result = tasks.append.enqueue(lab.path("out"), "a")
-    proxy.before_reply(CLAIM, stop)
-    worker = lab.worker("--lease=6", **through(proxy))
-    until(lambda: stopped)
+    worker, pid = stopped_after_its_claim(lab, proxy, "--lease=6")
     lab.worker("--lease=6", name="other").ready()
 
     lab.until_status(result, "SUCCESSFUL")
@@ -115,7 +112,7 @@ def test_a_worker_that_stands_still_between_claim_and_start_loses_the_task_unhar
     (entry,) = lab.ledger(result)
     assert (entry.verdict, entry.action, entry.counted) == ("orphaned", "requeued", False)
     with contextlib.suppress(ProcessLookupError):  # ended for standing still that long
-        os.kill(stopped[0], signal.SIGCONT)
+        os.kill(pid, signal.SIGCONT)
     undisturbed(lab, tasks.add.enqueue(1, 2))
     assert len(runs(lab, "a")) == 1
     announced(lab, result)
@@ -287,21 +284,3 @@ def test_a_shutdown_under_load_finishes_what_is_in_hand_and_leaves_the_rest(lab:
     for result in results:
         undisturbed(lab, result)
     assert len(lab.lines("out")) == 80
-
-
-def test_a_task_that_outlasts_the_grace_is_given_back_uncounted(lab: Lab) -> None:
-    lab.setting(RESCUE={"*": {"backoff": [0, 0], "max_losses": 1}})
-    worker = lab.worker("--processes=2", "--grace=1").ready(2)
-    results = [append_and_wait.enqueue(lab.path("out"), n, lab.path("go")) for n in "ab"]
-    until(lambda: runs(lab, "a") and runs(lab, "b"))
-
-    assert worker.stop() == 3
-
-    for result in results:
-        assert lab.row(result).status == "READY"
-        (entry,) = lab.ledger(result)
-        assert (entry.action, entry.reason, entry.counted) == ("requeued", "shutdown", False)
-    lab.folder.joinpath("go").touch()
-    lab.worker("--processes=2", name="next")
-    for result in results:
-        assert len(lab.until_status(result, "SUCCESSFUL").worker_ids) == 2

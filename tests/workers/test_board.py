@@ -136,8 +136,3 @@ def test_an_attempt_is_told_from_the_next_one_at_the_same_task() -> None:
     board.slots[0].release()
     hold(board, LOW)
     assert board.slots[0].raw.sequence != first
-
-
-@pytest.mark.parametrize("size", [1, 64])
-def test_there_is_a_slot_for_each_process(size: int) -> None:
-    assert len(Board(size).slots) == size

@@ -15,10 +15,9 @@ import pytest
 from argus_maint.models import LedgerEntry
 from argus_maint.workers import limits as module
 from argus_maint.workers.board import Board, Phase
-from argus_maint.workers.children import scratch_file
+from argus_maint.workers.children import Child, scratch_file
 from argus_maint.workers.limits import KILL_AFTER, STACK_AFTER, Limits
 from argus_maint.workers.orders import Outbox
-from argus_maint.workers.supervisor import Child
 from tests import tasks
 from tests.lab import Lab, until
 from tests.workers import chores
@@ -62,7 +61,7 @@ def test_the_stack_is_there_though_the_task_holds_the_interpreter_lock(lab: Lab)
 
 
 def test_a_worker_that_is_stopped_has_no_stack_and_the_report_says_why(lab: Lab) -> None:
-    lab.worker("--time-limit=1").ready()
+    lab.worker("--time-limit=3").ready()  # long enough to be stopped within
     result = tasks.wait_for.enqueue(lab.path("go"))
     pid = lab.holder(result).pid
     os.kill(pid, signal.SIGSTOP)

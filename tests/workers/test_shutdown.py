@@ -17,9 +17,8 @@ from django.db.models import F
 
 from argus_maint.models import Process
 from tests import tasks
-from tests.lab import Lab, Supervised, until
+from tests.lab import Lab, Supervised, gone, until
 from tests.workers import chores
-from tests.workers.processes import gone
 
 ALL = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 

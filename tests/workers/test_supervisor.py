@@ -21,13 +21,13 @@ from argus_maint.models import Process
 from argus_maint.workers import keeper as keeper_module
 from argus_maint.workers import supervisor as module
 from argus_maint.workers.board import Board
+from argus_maint.workers.children import Child
 from argus_maint.workers.identity import this_host
 from argus_maint.workers.keeper import Keeper
 from argus_maint.workers.registry import Group
-from argus_maint.workers.supervisor import Child, Supervisor, SupervisorOptions
+from argus_maint.workers.supervisor import Supervisor, SupervisorOptions
 from tests import tasks
-from tests.lab import Lab, Supervised, until
-from tests.workers.processes import gone
+from tests.lab import Lab, Supervised, gone, until
 
 
 def beats(worker: Supervised) -> int:

@@ -25,10 +25,9 @@ from argus_maint.management.maint.arguments import (
 from argus_maint.management.maint.context import Context, known_backend
 from argus_maint.models import LedgerEntry
 from argus_maint.observe import history, present
-from argus_maint.observe.census import label
 from argus_maint.observe.history import Query
 from argus_maint.observe.present import Present
-from argus_maint.observe.render import action, after, cause_of
+from argus_maint.observe.render import ACT_COLUMNS, act_cells, action, after, cause_of
 from argus_maint.observe.screen import DIM, HEAD, Cell, Column, clean, join, styled, table
 
 LONGEST_WHY = 60  # characters of a reason in the list
@@ -135,24 +134,14 @@ def page(entries: list[LedgerEntry], more: bool, using: str, width: int | None) 
     short = search.short_ids([entry.task_id for entry in entries], using)
     columns = [
         Column(f"when ({timezone.get_current_timezone_name()})" if settings.USE_TZ else "when"),
-        Column("done"),
-        Column("because"),
-        Column("task"),
-        Column("path", least=16, keep_end=True),
-        Column("was with", least=8),
-        Column("after", right=True),
+        *ACT_COLUMNS,
         Column("by", least=8),
         Column("why", least=12),
     ]
     rows: list[list[Cell]] = [
         [
             moment(entry.acted_at),
-            action(entry),
-            cause_of(entry),
-            short[entry.task_id],
-            entry.task_path,
-            label(entry.worker_id),
-            after(entry),
+            *act_cells(entry, short[entry.task_id]),
             entry.noticed_by,
             _shortened(why_of(entry)),
         ]
@@ -216,13 +205,15 @@ def _indented(text: str) -> list[Text]:
 
 def _block(entry: LedgerEntry) -> list[Text]:
     """All that is known of one act."""
-    reason = f", {entry.reason}" if entry.reason else ""
+    cause = cause_of(entry)
+    if entry.reason not in cause:
+        cause += f", {entry.reason}"
     lines = [
         join(
             moment(entry.acted_at, zone=True),
             "  ",
             action(entry),
-            f"  {cause_of(entry)}{reason}, attempt {entry.attempt}",
+            f"  {cause}, attempt {entry.attempt}",
         )
     ]
     where = f" on {entry.host}" if entry.host else ""
