@@ -9,7 +9,7 @@ while the task itself runs.
 Stuck: a worker has waited for one database call longer than a lease, while the keeper's
 own beats were committed.
 
-Events: ``worker.overdue``, ``worker.stuck`` (it is ended for that).
+Events: ``worker.overdue``, ``worker.unwanted``, ``worker.stuck`` (it is ended for that).
 """
 
 from __future__ import annotations
@@ -119,8 +119,11 @@ class Limits:
             self.term_at[child.number] = (held, now())
             child.reason = reason
             child.slot.raw.ending = sequence
-            event = "worker.overdue" if reason == "overdue" else "worker.unwanted"
-            logger.warning(event, pid=child.pid, task_id=str(held.task_id))
+            logger.warning(
+                "worker.overdue" if reason == "overdue" else "worker.unwanted",
+                pid=child.pid,
+                task_id=str(held.task_id),
+            )
             os.kill(child.pid, signal.SIGTERM)
         elif now() - begun[1] > KILL_AFTER:
             os.kill(child.pid, signal.SIGKILL)
