@@ -10,7 +10,8 @@ ARGS ?=
 
 help:
 	@echo "make demo    kill workers in the middle of their tasks, and watch the tasks come back"
-	@echo "make test    the fast tests; those of a server that does not run are skipped"
+	@echo "make test    the fast tests, on SQLite; skips those of a server that does not answer"
+	@echo "             and the faults of another database than SQLite"
 	@echo "make lint    ruff, mypy, import contracts, migrations (Python 3.12 or newer)"
 	@echo "make lock    resolve the lock files anew"
 	@echo "make ci      all that CI runs (Debian, root)"

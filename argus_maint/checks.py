@@ -13,6 +13,7 @@ E012   routers send our tables and the task table to different databases
 W001   RESCUE is not set: lost tasks are run again by default
 W002   this version of django-tasks-db is not one that was tested
 W003   another app, listed before argus_maint, overrides db_worker
+W004   no alias of TASKS is a database backend: db_worker has nothing to work on
 =====  ===========================================================================
 """
 
@@ -41,6 +42,9 @@ TASKS_DISTRIBUTION = "django-tasks-db"
 OLDEST_TESTED = (0, 12)
 NEWEST_TESTED = (0, 13)
 
+NO_TASKS_APP = f"{TASKS_APP} is not in INSTALLED_APPS, and {APP} looks after its table."
+ADD_TASKS_APP = f'Add "{TASKS_APP}" to INSTALLED_APPS, after "{APP}".'
+
 AppConfigs = Sequence[AppConfig] | None
 
 
@@ -52,6 +56,7 @@ def register_checks() -> None:
         check_routers,
         check_rescue_is_set,
         check_tasks_version,
+        check_backend,
     ):
         checks.register(check, TAG)
 
@@ -68,13 +73,7 @@ def check_installed_apps(app_configs: AppConfigs, **kwargs: Any) -> list[checks.
     """E010, E011 and W003: which apps are there, and whose ``db_worker`` wins."""
     names = [config.name for config in apps.get_app_configs()]
     if TASKS_APP not in names:
-        return [
-            checks.Error(
-                f"{TASKS_APP} is not in INSTALLED_APPS, and {APP} looks after its table.",
-                hint=f'Add "{TASKS_APP}" to INSTALLED_APPS, after "{APP}".',
-                id=f"{APP}.E011",
-            )
-        ]
+        return [checks.Error(NO_TASKS_APP, hint=ADD_TASKS_APP, id=f"{APP}.E011")]
     before = names[: names.index(APP)] if APP in names else names
     if TASKS_APP in before:
         return [
@@ -145,6 +144,21 @@ def check_rescue_is_set(app_configs: AppConfigs, **kwargs: Any) -> list[checks.C
             '{"on_lost": "fail"} to those that must not repeat. To accept the defaults, set '
             'ARGUS_MAINT = {"RESCUE": {"*": {}}}.',
             id=f"{APP}.W001",
+        )
+    ]
+
+
+def check_backend(app_configs: AppConfigs, **kwargs: Any) -> list[checks.CheckMessage]:
+    """W004: a warning only, for a site may run its tests on another backend."""
+    if not apps.is_installed(TASKS_APP) or any(map(_is_database_backend, _backend_paths())):
+        return []
+    return [
+        checks.Warning(
+            "No alias of TASKS is a database backend, so tasks never reach the database, and "
+            "db_worker has nothing to work on.",
+            hint=f'Set TASKS = {{"default": {{"BACKEND": "{TASKS_APP}.DatabaseBackend"}}}}. Where '
+            f'that is meant, as in tests, add "{APP}.W004" to SILENCED_SYSTEM_CHECKS.',
+            id=f"{APP}.W004",
         )
     ]
 

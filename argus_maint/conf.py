@@ -26,6 +26,7 @@ a string such as ``"30s"``, ``"10m"``, ``"1h30m"`` or ``"7d"``::
             "beat": 5,                   # seconds from beat to beat; a third of a lease set alone
             "retention": "7d",           # how long rows of dead processes are kept
             "unregistered_after": None,  # when a task under an unknown worker counts as lost
+            "stalled_after": "15m",      # when a queue that does not move is a problem
         },
         "RETENTION": {...},              # how long finished tasks are kept: see ``retention``
         "PRUNE": {
@@ -151,6 +152,8 @@ class Settings:
         process_retention: how long rows of dead processes are kept.
         unregistered_after: when a task that runs under a worker nobody registered
             counts as lost; ``None`` means never.
+        stalled_after: when a queue is *stalled*: a task has been ready for that long, and
+            every worker of the queue has been at one task for that long.
         retention: how long finished tasks are kept.
         prune: how they are deleted.
     """
@@ -160,6 +163,7 @@ class Settings:
     beat: float = 5.0
     process_retention: float = 7 * 86_400.0
     unregistered_after: float | None = None
+    stalled_after: float = 900.0
     retention: Retention = field(default_factory=Retention)
     prune: Prune = field(default_factory=Prune)
 
@@ -205,6 +209,11 @@ PROCESS_OPTIONS: dict[str, Option] = {
         positive_or_none,
         "When a task under a worker that nobody registered counts as lost; "
         "None (the default) means never.",
+    ),
+    "stalled_after": Option(
+        positive,
+        "When a queue whose workers are all at one task while others wait is a problem; "
+        'the default is "15m".',
     ),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Generator
 from typing import Any
 
@@ -19,6 +20,21 @@ from django.db import (
 # InternalError) read-only raises. Everything else is a fault of the statement, and trying
 # it again would not help.
 TRANSIENT = (OperationalError, InterfaceError, InternalError)
+
+
+MIGRATE = "run manage.py migrate"
+WHERE = "look at the setting DATABASES"
+# In the words of SQLite, PostgreSQL and MariaDB.
+_NO_TABLE = re.compile(r"no such table|(relation|table) .*(does not|doesn't) exist", re.I | re.S)
+_NO_DATABASE = re.compile(r"unable to open database file|unknown database|does not exist", re.I)
+
+
+def what_helps(error: Exception) -> str:
+    """What to do about an error that no waiting will end; nothing for any other."""
+    text = str(error)
+    if _NO_TABLE.search(text):
+        return MIGRATE
+    return WHERE if _NO_DATABASE.search(text) else ""
 
 
 def is_locked(error: Exception) -> bool:

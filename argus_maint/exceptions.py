@@ -38,12 +38,13 @@ class TaskDiscarded(Exception):
 
 
 class TaskOverdue(BaseException):
-    """Raised inside a task past its time limit, so that its ``finally`` blocks run.
+    """Raised inside a task that is being ended, so that its ``finally`` blocks run.
 
     The worker raises it when its supervisor ends an overdue task by policy
-    (``on_overdue: "kill"``). Catching it does not save the task: the supervisor
-    kills the worker shortly after, and the task counts as lost. It is no
-    ``Exception``, so that ``except Exception`` does not swallow it by chance.
+    (``on_overdue: "kill"``), or one that a person wants ended (``maint fail --kill``).
+    Catching it does not save the task: the supervisor kills the worker shortly after, and
+    the task is lost. It is no ``Exception``, so that ``except Exception`` does not swallow
+    it by chance.
     """
 
 

@@ -15,6 +15,11 @@ import structlog
 ROOT = "argus_maint"
 
 
+def _without_empty(logger: Any, method: str, event: Any) -> Any:
+    """What is not known is left out, and not written as ``key=``."""
+    return {key: value for key, value in event.items() if value is not None and value != ""}
+
+
 def get_logger(name: str) -> Any:
     """A structlog logger over the standard logger ``name``."""
     if structlog.is_configured():
@@ -25,7 +30,8 @@ def get_logger(name: str) -> Any:
         processors=[
             structlog.stdlib.filter_by_level,
             structlog.processors.format_exc_info,
-            structlog.processors.LogfmtRenderer(key_order=["event"]),
+            _without_empty,
+            structlog.processors.LogfmtRenderer(key_order=["event"], bool_as_flag=False),
         ],
         cache_logger_on_first_use=False,
     )

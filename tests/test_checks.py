@@ -89,16 +89,28 @@ def test_a_site_without_the_task_table_is_an_error(settings):
     assert found()["E011"].level == checks.ERROR
 
 
-@pytest.mark.parametrize(("apps", "id"), [(RIGHT[::-1], "E010"), (RIGHT[:1], "E011")])
-def test_a_wrong_list_of_apps_is_told_by_a_real_start(tmp_path, apps, id):
-    (tmp_path / "wrong_site.py").write_text(
+def start(folder, apps, *command):
+    """Run a real command of a site with these apps."""
+    (folder / "wrong_site.py").write_text(
         f"INSTALLED_APPS = {apps!r}\n"
         'DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}\n'
     )
     env = {**os.environ, "DJANGO_SETTINGS_MODULE": "wrong_site"}
-    env["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(ROOT)])
-    command = [sys.executable, "-m", "django", "check", "--tag", ours.TAG]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    env["PYTHONPATH"] = os.pathsep.join([str(folder), str(ROOT)])
+    command = [sys.executable, "-m", "django", *command]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("command", [["db_worker"], ["maint", "status"]])
+def test_without_the_task_table_a_command_ends_in_one_line(tmp_path, command):
+    done = start(tmp_path, RIGHT[:1], *command)
+    assert done.stderr == f"CommandError: {ours.NO_TASKS_APP} {ours.ADD_TASKS_APP}\n"
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize(("apps", "id"), [(RIGHT[::-1], "E010"), (RIGHT[:1], "E011")])
+def test_a_wrong_list_of_apps_is_told_by_a_real_start(tmp_path, apps, id):
+    done = start(tmp_path, apps, "check", "--tag", ours.TAG)
     assert f"(argus_maint.{id})" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.returncode == 1
@@ -190,10 +202,22 @@ def test_a_site_that_set_no_policy_is_told_that_lost_tasks_run_again(settings, r
         (None, False),
     ],
 )
-def test_only_a_site_with_a_database_backend_needs_a_policy(settings, tasks, warned):
+def test_a_site_with_a_database_backend_needs_a_policy_and_any_other_a_backend(
+    settings, tasks, warned
+):
     settings.ARGUS_MAINT = {}
     settings.TASKS = tasks
     assert ("W001" in {str(m.id)[-4:] for m in ours.check_rescue_is_set(None)}) is warned
+    assert ("W004" in {str(m.id)[-4:] for m in ours.check_backend(None)}) is not warned
+
+
+def test_a_site_without_a_database_backend_is_told_the_line_it_lacks(settings):
+    settings.TASKS = {"default": {"BACKEND": "django.tasks.backends.immediate.ImmediateBackend"}}
+    message = found()["W004"]
+    assert message.level == checks.WARNING
+    assert f'TASKS = {{"default": {{"BACKEND": "{DATABASE_BACKEND}"}}}}' in str(message.hint)
+    settings.INSTALLED_APPS = ["argus_maint"]
+    assert set(found()) == {"E011"}
 
 
 def __getattr__(name: str) -> type:

@@ -36,6 +36,7 @@ def test_a_site_that_sets_nothing_gets_the_documented_defaults(settings, raw):
         beat=5,
         process_retention=7 * DAY,
         unregistered_after=None,
+        stalled_after=900,
     )
 
 
@@ -62,6 +63,7 @@ def test_every_option_is_read_and_durations_become_seconds(settings):
                 "beat": 4,
                 "retention": "2d",
                 "unregistered_after": "1h",
+                "stalled_after": "2h",
             },
         },
     )
@@ -82,6 +84,7 @@ def test_every_option_is_read_and_durations_become_seconds(settings):
         beat=4,
         process_retention=2 * DAY,
         unregistered_after=3_600,
+        stalled_after=7_200,
     )
 
 
@@ -206,7 +209,7 @@ def test_a_wrong_policy_option_says_what_is_right(option, value, says):
     assert "default" in problem.hint
 
 
-@pytest.mark.parametrize("option", ["lease", "beat", "unregistered_after"])
+@pytest.mark.parametrize("option", ["lease", "beat", "unregistered_after", "stalled_after"])
 def test_a_duration_of_a_process_is_longer_than_nothing(option):
     assert only_problem({"PROCESSES": {option: 0}}).id == "argus_maint.E001"
 

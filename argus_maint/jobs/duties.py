@@ -52,4 +52,5 @@ def _view(keeper: Keeper) -> rescue.View:
         patience=keeper.beat,
         mine=keeper.holdings,
         alive=keeper.between,
+        end=keeper.end,
     )

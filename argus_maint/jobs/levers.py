@@ -1,14 +1,15 @@
 """Levers: requeue or fail tasks by hand, one at a time, each with its ledger entry.
 
 ``pull(lever, ids, tell)`` tells one ``Result`` for each task, in order. A task whose worker
-is alive is never touched, and there is no force: the worker would go on, and the task
-would run twice. A worker whose lease ran out is dead only once that is confirmed, which
-is what ``maint rescue`` does.
+is alive is never touched: the worker would go on, and the task would run twice. With
+``kill`` its supervisor ends that worker first (``jobs.wishes``). A worker whose lease ran
+out is dead only once that is confirmed, which is what ``maint rescue`` does.
 
 A requeue by hand forgives the losses so far (``backends.database.losses``). A failure
 is ``TaskDiscarded``; ``task_finished`` is sent for it.
 
-Events: ``task.requeued``, ``task.failed``, with ``verdict=manual``; ``lever.error``.
+Events: ``task.requeued``, ``task.failed``, with ``verdict=manual``; ``task.unwanted``,
+``lever.error``.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ from django.db import Error
 from django.utils import timezone
 
 from argus_maint.backends import database, search
-from argus_maint.backends.database import FAILED, READY, RUNNING, SUCCESSFUL
+from argus_maint.backends.database import FAILED, READY, RUNNING, SUCCESSFUL, Attempt
 from argus_maint.backends.search import Row
 from argus_maint.database import TRANSIENT, discard
 from argus_maint.exceptions import TaskDiscarded
+from argus_maint.jobs import wishes
+from argus_maint.jobs.wishes import Wish
 from argus_maint.log import get_logger
 from argus_maint.models import LedgerEntry
 from argus_maint.observe import census as look
@@ -39,6 +42,7 @@ from argus_maint.workers import messenger
 logger = get_logger(__name__)
 CHUNK = 200  # tasks between two looks at who is alive
 GIVE_UP = 3  # errors of the database in a row
+PATIENCE = 30.0  # seconds for a worker to be ended: a beat, TERM, KILL, and a lease where all died
 
 
 class Verb(str, Enum):
@@ -58,9 +62,10 @@ class Outcome(str, Enum):
     YOUNG = "young"  # unregistered, and not seen for long enough
     LOCKED = "locked"
     ERROR = "error"
+    ASKED = "asked"  # its worker is to be ended; that has not happened yet
 
 
-COULD_NOT = {Outcome.REFUSED, Outcome.LOCKED, Outcome.ERROR}
+COULD_NOT = {Outcome.REFUSED, Outcome.LOCKED, Outcome.ERROR, Outcome.ASKED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,8 @@ class Lever:
 
     ``unregistered_after`` allows tasks under an unknown worker that we have seen RUNNING
     for that many seconds; ``again`` allows SUCCESSFUL tasks. ``only`` names the status in
-    which the tasks were found: one that has another by now is left alone.
+    which the tasks were found: one that has another by now is left alone. ``kill`` has the
+    worker of a running task ended first.
     """
 
     verb: Verb
@@ -80,6 +86,7 @@ class Lever:
     again: bool = False
     unregistered_after: float | None = None
     dry_run: bool = False
+    kill: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +115,7 @@ def pull(lever: Lever, ids: Sequence[uuid.UUID], tell: Callable[[Result], None])
     Returns why it stopped early: the database stayed away or locked. Else nothing.
     """
     failed: list[str] = []
+    asked: list[Row] = []
     broken = 0
     for start in range(0, len(ids), CHUNK):
         chunk = ids[start : start + CHUNK]
@@ -123,7 +131,10 @@ def pull(lever: Lever, ids: Sequence[uuid.UUID], tell: Callable[[Result], None])
                     broken = broken + 1 if isinstance(error, TRANSIENT) else 0
                 if result.outcome is Outcome.DONE:
                     failed += [str(task_id)]
-                tell(result)
+                if result.outcome is Outcome.ASKED:
+                    asked.append(rows[task_id])
+                else:
+                    tell(result)
                 if broken >= GIVE_UP:
                     return result.message
         finally:
@@ -131,7 +142,30 @@ def pull(lever: Lever, ids: Sequence[uuid.UUID], tell: Callable[[Result], None])
             if lever.verb is Verb.FAIL and not lever.dry_run and failed:
                 _announce(failed, lever.using)
             failed = []
+    _wait(lever, asked, tell)
     return ""
+
+
+def _wait(lever: Lever, asked: Sequence[Row], tell: Callable[[Result], None]) -> None:
+    """Tell what became of the tasks whose workers were to be ended."""
+    rows = {row.attempt: row for row in asked}
+
+    def told(attempt: Attempt, how: str) -> None:
+        outcome, message = _ENDED[how]
+        tell(_result(rows[attempt], outcome, message))
+
+    wishes.wait(rows, lever.using, PATIENCE, told)
+
+
+_ENDED = {
+    "done": (Outcome.DONE, "its worker was ended"),
+    "else": (Outcome.CHANGED, "it ended by itself meanwhile: look again"),
+    "": (
+        Outcome.ASKED,
+        "its worker has not ended yet; it will be done as soon as it has. "
+        "If its supervisor is gone: kill -9 the worker on its host",
+    ),
+}
 
 
 def _announce(failed: list[str], using: str) -> None:
@@ -172,8 +206,12 @@ def _one(lever: Lever, row: Row | None, census: Census | None, task_id: uuid.UUI
     if objection is not None:
         return _result(row, *objection)
     was = _was(row, held)
+    live = held is not None and held.state == "running"
     if lever.dry_run:
-        return _result(row, Outcome.DONE, f"it is {was}")
+        first = ", and would be ended first" if live else ""
+        return _result(row, Outcome.DONE, f"it is {was}{first}")
+    if live:
+        return _ask(lever, row, held)
     entry = _entry(lever, row, held, was)
     if lever.verb is Verb.REQUEUE:
         done = database.requeue(row.attempt, lever.using, entry)
@@ -185,6 +223,23 @@ def _one(lever: Lever, row: Row | None, census: Census | None, task_id: uuid.UUI
     if database.still_there(row.attempt, lever.using):
         return _result(row, Outcome.LOCKED, "another transaction holds its row: try again")
     return _result(row, Outcome.CHANGED, "it changed meanwhile: look again")
+
+
+def _ask(lever: Lever, row: Row, held: Running | None) -> Result:
+    """Have the worker of a running task ended."""
+    attempt = row.attempt
+    wish = Wish(str(attempt.task_id), attempt.number, lever.verb.value, lever.noticed_by, lever.why)
+    if held is None or held.owner is None or not wishes.record(wish, held.owner, lever.using):
+        return _result(row, Outcome.CHANGED, "it changed meanwhile: look again")
+    logger.warning(
+        "task.unwanted",
+        task_id=wish.task_id,
+        task=attempt.task_path,
+        worker_id=attempt.owner,
+        noticed_by=wish.by,
+        why=wish.why,
+    )
+    return _result(row, Outcome.ASKED, "")
 
 
 def _held(row: Row, census: Census | None) -> Running | None:
@@ -225,7 +280,10 @@ def _running(lever: Lever, row: Row, held: Running | None, census: Census | None
     assert owner is not None
     who = f"{held.worker} (pid {owner.pid} on {owner.hostname})"
     if held.state == "running":
-        return Outcome.REFUSED, f"it runs now under {who}, which is alive"
+        if lever.kill:
+            return None
+        line = f"it runs now under {who}, which is alive; to end that worker first: --kill"
+        return Outcome.REFUSED, line
     if not held.confirmed:
         return (
             Outcome.REFUSED,
@@ -241,7 +299,7 @@ def _unregistered(lever: Lever, held: Running, census: Census) -> Objection:
         return (
             Outcome.REFUSED,
             f"{who} never registered, so nobody can tell whether it is alive; "
-            "if it is not: --unregistered --older-than 1h",
+            "if you know that it is gone: --unregistered --older-than 1s",
         )
     age = 0.0
     if held.first_seen_at is not None:
@@ -250,7 +308,8 @@ def _unregistered(lever: Lever, held: Running, census: Census) -> Objection:
     if left <= 0:
         return None
     seen = f"first seen {span(age)} ago" if held.first_seen_at is not None else "not seen before"
-    return Outcome.YOUNG, f"{who}: {seen}, so come back in {span(left)}"
+    line = f"{who}: {seen}, so come back in {span(left)}"
+    return Outcome.YOUNG, f"{line}; if you know that it is gone: --older-than 1s"
 
 
 _OBJECTIONS = {READY: _ready, RUNNING: _running, FAILED: _failed, SUCCESSFUL: _successful}
@@ -264,7 +323,7 @@ def _was(row: Row, held: Running | None) -> str:
     if attempt.status == READY and row.is_scheduled(timezone.now()):
         return "READY, but not yet due"
     if held is not None:
-        known = "dead" if held.state == "lost" else "unregistered"
+        known = {"lost": "dead", "running": "alive"}.get(held.state, held.state)
         return f"RUNNING under {held.worker}, which is {known}"
     return attempt.status
 

@@ -27,6 +27,7 @@ from argus_maint.conf import Policy, get_settings
 from argus_maint.database import TRANSIENT, short_transaction
 from argus_maint.dbtime import db_now
 from argus_maint.exceptions import TaskQuarantined, WorkerLost
+from argus_maint.jobs import wishes
 from argus_maint.log import get_logger
 from argus_maint.models import DeclaredPolicy, LedgerEntry, Process, Sighting
 from argus_maint.policy import policy_for
@@ -63,6 +64,7 @@ class View:
     gone: dict[str, float] = field(default_factory=dict)
     dry_run: bool = False
     alive: Callable[[], None] = lambda: None  # called between rows: "I still turn"
+    end: Callable[[str, uuid.UUID, int], None] = lambda *attempt: None  # a person wants it ended
     told: set[str] = field(default_factory=set)  # troubles that have been logged once
 
 
@@ -145,7 +147,8 @@ def _forget(living: set[str], view: View) -> None:
 
 def _mark(process: Process, verdict: Verdict, view: View, report: Report) -> bool:
     """Record a death; nothing happens when the process has beaten since it was read."""
-    draining = process.state == Process.State.DRAINING
+    # One with --reload ends at every save of a file: no crash, and no loss of its task's.
+    draining = process.state == Process.State.DRAINING or process.info.get("reload")
     try:
         ended = registry.end(
             process.worker_id,
@@ -187,6 +190,8 @@ def _rescue_tasks(view: View, report: Report, dead: dict[str, str]) -> None:
             _settle(attempt, owner, verdict, view, report)
         elif owner.supervisor == view.supervisor:
             key = (attempt.task_id, attempt.number)
+            if wishes.of(owner, attempt) is not None:
+                view.end(attempt.owner, *key)
             if _is_orphan(attempt, view):
                 since = view.orphans.get(key, monotonic())
                 if monotonic() - since > view.beat:
@@ -257,10 +262,14 @@ def _settle(
     report: Report,
     since: datetime | None = None,
 ) -> None:
-    """Apply the policy to one lost attempt, and write down what was done."""
+    """Apply a person's wish or the policy to one lost attempt, and write down what was done."""
     with _guarded(attempt, view, report):
         entry = _entry(attempt, owner, verdict, view, since)
-        error = _decide(entry, _policy(attempt.task_path, view.using))
+        wish = wishes.of(owner, attempt)
+        if wish is not None:
+            error = wishes.apply(wish, entry)
+        else:
+            error = _decide(entry, _policy(attempt.task_path, view.using))
         if not view.dry_run:
             if error is None:
                 done = database.requeue(attempt, view.using, entry, entry.delay)
@@ -282,7 +291,7 @@ def _settle(
                 queue=attempt.queue_name,
                 attempt=attempt.number,
                 losses=entry.losses,
-                verdict=verdict,
+                verdict=str(entry.verdict),
                 reason=entry.reason,
                 evidence=entry.evidence,
             )

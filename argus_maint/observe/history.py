@@ -30,6 +30,7 @@ class Query:
     task_id: uuid.UUID | None = None
     since: datetime | None = None  # database time
     worker: str = ""
+    by: str = ""
     action: str = ""
     backend: str = ""
 
@@ -46,6 +47,8 @@ class Query:
             if name and number.isdigit():
                 ours |= Q(worker_id__startswith=f"{name}.", worker_id__endswith=f".{number}")
             rows = rows.filter(ours)
+        if self.by:  # a person or a supervisor, on any host or on one
+            rows = rows.filter(Q(noticed_by=self.by) | Q(noticed_by__startswith=f"{self.by}@"))
         if self.action:
             rows = rows.filter(action=self.action)
         if self.backend:

@@ -4,7 +4,8 @@
 a list of finished ones reads the whole table once.
 
 States: ready, scheduled (READY, and not due yet), running, lost, unregistered, overdue,
-failed, successful. Without one, all that have not finished.
+failed, quarantined (FAILED with TaskQuarantined), successful. Without one, all that have
+not finished.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from django.utils import timezone
 from argus_maint.backends import search
 from argus_maint.backends.database import FAILED, SUCCESSFUL, Attempt
 from argus_maint.backends.search import Filter, Row
+from argus_maint.exceptions import TaskQuarantined
 from argus_maint.observe.census import Census, Running, label, take
 from argus_maint.observe.history import iso
 
 UNFINISHED = ("running", "lost", "unregistered", "overdue")
-STATES = ("ready", "scheduled", *UNFINISHED, "failed", "successful")
+STATES = ("ready", "scheduled", *UNFINISHED, "failed", "quarantined", "successful")
+QUARANTINED = f"{TaskQuarantined.__module__}.{TaskQuarantined.__qualname__}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +87,11 @@ def gather(
         if state in ("", each) and len(found) <= most:
             rows = search.ready(using, each == "scheduled", before)
             found += [_ready(row, now) for row in search.first(rows, wanted, most + 1)]
-    if state in ("failed", "successful"):
-        status = FAILED if state == "failed" else SUCCESSFUL
+    if state in ("failed", "quarantined", "successful"):
+        status = SUCCESSFUL if state == "successful" else FAILED
         rows = search.finished(using, status, older_than=before)
+        if state == "quarantined":
+            rows = rows.filter(exception_class_path=QUARANTINED)
         found += [_finished(row, now) for row in search.first(rows, wanted, most + 1)]
     return Listing(found[:most], more=len(found) > most)
 

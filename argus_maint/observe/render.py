@@ -40,6 +40,7 @@ STATE_STYLES = {
     "failed": BAD,
     "successful": GOOD,
 }
+OWN_REASONS = ("shutdown", "overdue", "stuck")  # for which db_worker ends a worker
 ACTION_STYLES = {"requeued": GOOD, "failed": BAD, "quarantined": BAD, "refused": WARN}
 
 
@@ -101,20 +102,36 @@ def _processes(status: Status, width: int | None) -> list[Text]:
         Column("runs now", least=16, keep_end=True),
         Column("for", right=True),
     ]
-    kinds = Counter(str(each.kind) for each in status.census.living)
+    states = status.census.states
+    kinds = Counter(
+        str(each.kind)
+        for each in status.census.living
+        if states[each.pk] not in ("exited", "expired")
+    )
     note = ", ".join(count(number, kind) for kind, number in kinds.items())
-    lines = [heading("PROCESSES", note or "none registered")]
+    lines = [heading("PROCESSES", note or "none alive")]
     lines += table(columns, rows, width) if rows else []
-    if status.deaths:
-        lines.append(styled(f"  workers that died in the last hour: {_deaths(status)}", WARN))
+    for kind in (Process.Kind.WORKER, Process.Kind.SUPERVISOR):
+        if deaths := _deaths(status, kind):
+            lines.append(styled(f"  {kind.value}s that died in the last hour: {deaths}", WARN))
+    lines += [styled(f"  {_gone(each, status)}", BAD) for each in status.gone[:SHOWN]]
+    if len(status.gone) > SHOWN:
+        lines.append(styled(f"  and {len(status.gone) - SHOWN:,} more", BAD))
     return lines
 
 
-def _deaths(status: Status) -> str:
+def _deaths(status: Status, kind: str) -> str:
     return ", ".join(
         f"{each.count} {each.reason}" + (f" ({each.cause})" if each.cause else "")
         for each in status.deaths
+        if each.kind == kind
     )
+
+
+def _gone(process: Process, status: Status) -> str:
+    assert process.ended_at is not None
+    when = span((status.census.taken_at - process.ended_at).total_seconds())
+    return f"supervisor {process.name} on {process.hostname} died {when} ago: nothing in its place"
 
 
 def _process(process: Process, name: str, status: Status) -> list[Cell]:
@@ -224,11 +241,16 @@ def why(each: Running, kind: str, status: Status) -> str:
         return ""
     if each.verdict == "expired":
         return "lease ran out" if each.confirmed else "maybe alive"
-    return owner.exit_signal or _exit(owner.exit_status) or "worker is gone"
+    return _how(owner) or "worker is gone"
 
 
-def _exit(status: int | None) -> str:
-    return "" if status is None else f"exit {status}"
+def _how(ended: Process | LedgerEntry) -> str:
+    """Signal or exit status. Where db_worker ended the worker itself, the reason first."""
+    status = "" if ended.exit_status is None else f"exit {ended.exit_status}"
+    how = ended.exit_signal or status
+    if ended.reason in OWN_REASONS:
+        return f"{ended.reason} ({how})" if how else ended.reason
+    return how
 
 
 def _rescues(status: Status, width: int | None) -> list[Text]:
@@ -274,10 +296,10 @@ def action(entry: LedgerEntry) -> Text:
 
 
 def cause_of(entry: LedgerEntry) -> str:
-    """Signal or exit status where they were the evidence, else the verdict."""
+    """How its worker ended, where that was the evidence; else the verdict."""
     if entry.verdict != LedgerEntry.Verdict.EXITED:
         return str(entry.verdict)
-    return entry.exit_signal or _exit(entry.exit_status) or str(entry.verdict)
+    return _how(entry) or str(entry.verdict)
 
 
 def after(entry: LedgerEntry) -> str:

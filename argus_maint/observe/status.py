@@ -1,7 +1,7 @@
 """The state of the queue in one look, and whether somebody has to do something.
 
-``gather`` looks and returns a ``Status``, plain data; ``as_dict`` is its JSON form
-(``schemas/status.json``). What it costs does not depend on how many tasks have
+``gather`` looks and returns a ``Status``, plain data; ``observe.document`` has its JSON
+form. What it costs does not depend on how many tasks have
 finished: only READY and RUNNING rows are read, and the newest of our own.
 
 Ages of our own columns are by the database's clock. Ages of the task table's columns
@@ -16,21 +16,21 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 
 from argus_maint.backends.database import QueueCounts, queue_counts
 from argus_maint.backends.search import short_ids
+from argus_maint.conf import get_settings
 from argus_maint.models import LedgerEntry, Process
 from argus_maint.observe import history
 from argus_maint.observe.census import Census, Running, take
-from argus_maint.observe.history import iso
+from argus_maint.observe.screen import span
 
 SHOWN = 10  # tasks of one kind on the screen
-MOST = 100  # tasks of one kind in the JSON form; the count beside them is complete
 RESCUES = 5
 TROUBLES = ("lost", "overdue", "unregistered")
 STUCK_AFTER = 3600.0  # seconds after which an unregistered task is a problem
-LOOK_BACK = 3600.0  # seconds for which ended workers are counted
+LOOK_BACK = 3600.0  # seconds for which ended processes are counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,9 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Deaths:
-    """Workers that died of one cause within the last hour."""
+    """Workers or supervisors that died of one cause within the last hour."""
 
+    kind: str
     reason: str
     cause: str  # signal or exit status
     count: int
@@ -68,6 +69,7 @@ class Status:
     census: Census
     queues: list[Queue] = field(default_factory=list)
     deaths: list[Deaths] = field(default_factory=list)
+    gone: list[Process] = field(default_factory=list)  # supervisors that nobody started again
     rescues: list[LedgerEntry] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     holdings: dict[Any, Running] = field(default_factory=dict)  # by the worker's row
@@ -102,6 +104,8 @@ def gather(using: str, backend: str = "") -> Status:
     status.holdings = {each.owner.pk: each for each in running if each.owner is not None}
     status.queues = _queues(status.census, using, backend)
     status.deaths = _deaths(using, status.census.taken_at)
+    if any(each.kind == Process.Kind.SUPERVISOR for each in status.deaths):
+        status.gone = _gone(using, status.census)
     status.rescues = history.last_rescues(using, RESCUES, backend)
     status.problems = _problems(status)
     status.short = short_ids(_shown_ids(status), using)
@@ -124,20 +128,21 @@ def _queues(census: Census, using: str, backend: str) -> list[Queue]:
             if name != "*" and alias:
                 counts.setdefault((alias, name), QueueCounts(alias, name, 0, 0, 0, None))
     return [
-        Queue(each, _takers(census, each))
+        Queue(each, len(_takers(census, each)))
         for (alias, _), each in sorted(counts.items())
         if backend in ("", alias)
     ]
 
 
-def _takers(census: Census, queue: QueueCounts) -> int:
+def _takers(census: Census, queue: QueueCounts) -> list[Process]:
     """Workers, alive by all that is known, that would take a task of this queue."""
-    return sum(
-        each.kind == Process.Kind.WORKER
+    return [
+        each
+        for each in census.living
+        if each.kind == Process.Kind.WORKER
         and census.states[each.pk] == Process.State.ALIVE
         and _takes(each.info, queue)
-        for each in census.living
-    )
+    ]
 
 
 def _takes(info: dict[str, Any], queue: QueueCounts) -> bool:
@@ -149,19 +154,47 @@ def _takes(info: dict[str, Any], queue: QueueCounts) -> bool:
     )
 
 
-def _deaths(using: str, now: datetime) -> list[Deaths]:
+def _died(using: str, now: datetime) -> QuerySet[Process]:
+    """Supervisors and workers that ended lately, and not by a clean stop."""
     ended = Process.objects.using(using).filter(
         state=Process.State.ENDED,
-        kind=Process.Kind.WORKER,
+        kind__in=[Process.Kind.SUPERVISOR, Process.Kind.WORKER],
         ended_at__gte=now - timedelta(seconds=LOOK_BACK),
     )
-    causes = ended.exclude(reason__in=["stopped", "shutdown", ""]).order_by()
-    rows = causes.values_list("reason", "exit_signal", "exit_status").annotate(n=Count("pk"))
+    return ended.exclude(reason__in=["stopped", "shutdown", ""])
+
+
+def _deaths(using: str, now: datetime) -> list[Deaths]:
+    fields = ("kind", "reason", "exit_signal", "exit_status")
+    rows = _died(using, now).order_by().values_list(*fields).annotate(n=Count("pk"))
     deaths = [
-        Deaths(reason, signal or ("" if code is None else f"exit status {code}"), number)
-        for reason, signal, code, number in rows
+        Deaths(kind, reason, signal or ("" if code is None else f"exit status {code}"), number)
+        for kind, reason, signal, code, number in rows
     ]
     return sorted(deaths, key=lambda each: -each.count)
+
+
+def _gone(using: str, census: Census) -> list[Process]:
+    """Supervisors that died and have no successor: of their name, or newer on their host."""
+    died = _died(using, census.taken_at).filter(kind=Process.Kind.SUPERVISOR)
+    heads = [
+        each
+        for each in census.living
+        if each.kind == Process.Kind.SUPERVISOR and _is_alive(each, census)
+    ]
+    return [
+        each
+        for each in died.order_by("-ended_at", "pk")
+        if not any(
+            head.name == each.name
+            or (head.hostname == each.hostname and head.registered_at > each.last_beat_at)
+            for head in heads
+        )
+    ]
+
+
+def _is_alive(process: Process, census: Census) -> bool:
+    return census.states[process.pk] not in ("exited", "expired")
 
 
 def _problems(status: Status) -> list[Problem]:
@@ -170,6 +203,7 @@ def _problems(status: Status) -> list[Problem]:
         *_lost(status.census),
         *_unserved(status),
         *_no_worker(status),
+        *_stalled(status),
         *_silent(status.census),
         *_overdue(status.census),
         *_unregistered(status.census),
@@ -181,18 +215,26 @@ def _lost(census: Census) -> list[Problem]:
     if not lost:
         return []
     message = f"{count(len(lost), 'task')} lost"
-    return [Problem("lost", message, "manage.py maint rescue --dry-run")]
+    supervisors = [each for each in census.living if each.kind == Process.Kind.SUPERVISOR]
+    if any(_is_alive(each, census) for each in supervisors):
+        message += ", a supervisor is putting them back"
+        return [Problem("lost", message, "manage.py maint status --watch")]
+    return [Problem("lost", message, "manage.py maint rescue")]
 
 
 def _unserved(status: Status) -> list[Problem]:
     found = []
     for queue in status.queues:
         if queue.counts.ready and not queue.workers:
-            name, alias = queue.counts.queue_name, queue.counts.backend_name
-            where = name if alias == "default" else f"{name} of backend {alias}"
-            message = f"{queue.counts.ready:,} ready in {where}: no worker"
-            found.append(Problem("unserved", message, _start_worker(name, alias)))
+            message = f"{queue.counts.ready:,} ready in {_where(queue.counts)}: no worker"
+            command = _start_worker(queue.counts.queue_name, queue.counts.backend_name)
+            found.append(Problem("unserved", message, command))
     return found
+
+
+def _where(counts: QueueCounts) -> str:
+    name, alias = counts.queue_name, counts.backend_name
+    return name if alias == "default" else f"{name} of backend {alias}"
 
 
 def _start_worker(queue: str, alias: str) -> str:
@@ -211,10 +253,28 @@ def _no_worker(status: Status) -> list[Problem]:
     return [Problem("no_worker", "no worker is running", "manage.py db_worker")]
 
 
+def _stalled(status: Status) -> list[Problem]:
+    """Queues that do not move: every worker has been at one task for long, and others wait."""
+    census, after, found = status.census, get_settings().stalled_after, []
+    for queue in status.queues:
+        waits = oldest_age(queue.counts, census.host_now)
+        if waits is None or waits <= after or not queue.workers:
+            continue
+        held = [status.holdings.get(each.pk) for each in _takers(census, queue.counts)]
+        ages = [each.running_for(census.host_now) if each else None for each in held]
+        if all(age is not None and age > after for age in ages):
+            message = (
+                f"{queue.counts.ready:,} ready in {_where(queue.counts)} for {span(waits)}: "
+                f"{count(len(held), 'worker')} busy with one task for over {span(after)}"
+            )
+            found.append(Problem("stalled", message, "manage.py maint tasks --state running"))
+    return found
+
+
 def _silent(census: Census) -> list[Problem]:
     """Dead or silent processes that hold no task: what they held is told already."""
     holders = {each.owner.pk for each in census.of_state("lost") if each.owner is not None}
-    silent = [each for each in census.living if census.states[each.pk] in ("exited", "expired")]
+    silent = [each for each in census.living if not _is_alive(each, census)]
     if not silent or any(each.pk in holders for each in silent):
         return []
     message = f"{count(len(silent), 'process', 'processes')} dead or silent"
@@ -240,8 +300,9 @@ def _unregistered(census: Census) -> list[Problem]:
     ]
     if not stuck:
         return []
-    message = f"{count(len(stuck), 'task')} unregistered for over 1h"
-    return [Problem("unregistered", message, "manage.py maint tasks --state unregistered")]
+    message = f"{count(len(stuck), 'task')} unregistered for over 1h; if the worker is gone:"
+    command = "manage.py maint requeue --unregistered --older-than 1s --dry-run"
+    return [Problem("unregistered", message, command)]
 
 
 def count(number: int, one: str, many: str = "") -> str:
@@ -249,92 +310,8 @@ def count(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def as_dict(status: Status) -> dict[str, Any]:
-    """The JSON form."""
-    census = status.census
-    return {
-        "kind": "argus_maint.status",
-        "version": 1,
-        "taken_at": iso(census.taken_at),
-        "database": status.using,
-        "backend": status.backend or None,
-        "healthy": status.healthy,
-        "problems": [
-            {"code": each.code, "message": each.message, "command": each.command}
-            for each in status.problems
-        ],
-        "processes": [
-            {**_process(head, status), "workers": [_process(each, status) for each in members]}
-            for head, members in status.families()
-        ],
-        "deaths_last_hour": [
-            {"reason": each.reason, "cause": each.cause, "count": each.count}
-            for each in status.deaths
-        ],
-        "queues": [_queue(queue, census.host_now) for queue in status.queues],
-        **{state: _tasks(census.of_state(state), census) for state in TROUBLES},
-        "rescues": history.as_dicts(status.rescues),
-    }
-
-
-def _process(process: Process, status: Status) -> dict[str, Any]:
-    held = status.holdings.get(process.pk)
-    return {
-        "kind": str(process.kind),
-        "name": process.name,
-        "worker_id": process.worker_id,
-        "host": process.hostname,
-        "pid": process.pid,
-        "state": str(status.census.states[process.pk]),
-        "beat_age": round(status.beat_age(process), 3),
-        "lease": process.lease,
-        "registered_at": iso(process.registered_at),
-        "backend": process.info.get("backend"),
-        "queues": process.info.get("queues", []),
-        "excluded_queues": process.info.get("excluded", []),
-        "runs": None if held is None else task(held, status.census),
-    }
-
-
-def _queue(queue: Queue, host_now: datetime) -> dict[str, Any]:
-    counts = queue.counts
-    return {
-        "backend": counts.backend_name,
-        "queue": counts.queue_name,
-        "ready": counts.ready,
-        "scheduled": counts.scheduled,
-        "running": counts.running,
-        "oldest_ready_age_approx": oldest_age(counts, host_now),
-        "workers": queue.workers,
-    }
-
-
 def oldest_age(counts: QueueCounts, host_now: datetime) -> float | None:
     """Seconds since the oldest READY task was enqueued, by the clocks of two hosts."""
     if counts.oldest_ready_at is None:
         return None
     return round(max(0.0, (host_now - counts.oldest_ready_at).total_seconds()), 3)
-
-
-def _tasks(tasks: list[Running], census: Census) -> dict[str, Any]:
-    return {"count": len(tasks), "tasks": [task(each, census) for each in tasks[:MOST]]}
-
-
-def task(each: Running, census: Census) -> dict[str, Any]:
-    """A RUNNING task."""
-    attempt, age = each.attempt, each.running_for(census.host_now)
-    seen = each.first_seen_at
-    return {
-        "task_id": str(attempt.task_id),
-        "task": attempt.task_path,
-        "queue": attempt.queue_name,
-        "backend": attempt.backend_name,
-        "attempt": attempt.number,
-        "worker_id": attempt.owner,
-        "state": each.state,
-        "verdict": each.verdict or None,
-        "confirmed": each.confirmed,
-        "overdue": each.overdue or None,
-        "running_for_approx": None if age is None else round(age, 3),
-        "first_seen_age": None if seen is None else (census.taken_at - seen).total_seconds(),
-    }

@@ -52,6 +52,7 @@ class _Slot(ctypes.Structure):
         # written by the keeper
         ("lease_until", ctypes.c_double),
         ("epoch", ctypes.c_uint64),
+        ("doomed", ctypes.c_uint64),  # child and entry (``_mark``) that a person wants ended
         # written by the supervisor
         ("number", ctypes.c_uint64),  # of the child that has this slot
         ("ending", ctypes.c_uint64),
@@ -70,6 +71,14 @@ class _Slot(ctypes.Structure):
         ("kill", ctypes.c_uint64),
         ("announcing", ctypes.c_uint64),
     )
+
+
+def _mark(number: int, sequence: int) -> int:
+    """One word for one attempt of one child: it is written whole, and fits no other."""
+    return number << 40 | sequence & _SEQUENCE
+
+
+_SEQUENCE = (1 << 40) - 1
 
 
 class Slot:
@@ -124,6 +133,20 @@ class Slot:
         if not high and not low:
             return None
         return Held(uuid.UUID(int=high << 64 | low), *entry)
+
+    def doom(self, number: int, task_id: uuid.UUID, attempt: int) -> None:
+        """Mark an attempt that a person wants ended, if it is in hand (the keeper)."""
+        sequence, held = self.raw.sequence, self.held()
+        if held is None or (held.task_id, held.attempt) != (task_id, attempt):
+            return
+        if sequence == self.raw.sequence and not sequence & 1:
+            self.raw.doomed = _mark(number, sequence)
+
+    def is_doomed(self) -> bool:
+        """Whether the attempt in hand is so marked, and its task still runs."""
+        raw = self.raw
+        mark = _mark(raw.number, raw.sequence)
+        return bool(raw.phase == Phase.RUNNING and raw.doomed != 0 and raw.doomed == mark)
 
 
 class Board:

@@ -113,6 +113,17 @@ def _wait_for_end(lifeline: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def how_ended(status: int) -> tuple[str, int | None]:
+    """Signal (or nothing) and exit status (or None) of a wait status."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        try:
+            return signal.Signals(number).name, None
+        except ValueError:  # most real-time signals have no name
+            return f"SIG{number}", None
+    return "", os.WEXITSTATUS(status)
+
+
 def flush() -> None:
     """Write out what was printed: ``os._exit`` would lose it."""
     for stream in (sys.stdout, sys.stderr):

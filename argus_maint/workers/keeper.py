@@ -9,8 +9,10 @@ a lease, so every wait here is bounded.
 What it does for tasks is handed in (``Duties``: ``rescue``, ``overdue``, ``finish``): the
 keeper knows jobs only as callables.
 
-Events: ``keeper.started``, ``keeper.waiting`` (the database does not answer),
-``keeper.back``, ``process.replaced`` (a lease of ours was taken), ``order.failed``.
+Events: ``keeper.started``, ``keeper.waiting`` (the database does not answer; again every
+minute), ``keeper.gave_up`` (``--batch``, and tables are missing), ``keeper.back``,
+``process.replaced`` (a lease of ours was taken), ``name.taken`` (another supervisor that
+is alive by its lease has the same ``--worker-id``), ``order.failed``.
 """
 
 from __future__ import annotations
@@ -18,25 +20,27 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from django.db import ProgrammingError
 
 from argus_maint.clock import now
-from argus_maint.database import TRANSIENT, close_all, discard, task_database
+from argus_maint.database import MIGRATE, TRANSIENT, close_all, discard, task_database, what_helps
+from argus_maint.dbtime import db_now
 from argus_maint.log import get_logger
 from argus_maint.models import Process
 from argus_maint.workers import registry
 from argus_maint.workers.board import Board, Slot
-from argus_maint.workers.identity import member_id
-from argus_maint.workers.liveness import Watch
+from argus_maint.workers.identity import Presence, member_id, presence, start_time
+from argus_maint.workers.liveness import Verdict, Watch, judge
 from argus_maint.workers.orders import Inbox, Order
 from argus_maint.workers.registry import Group
 
 logger = get_logger(__name__)
 
+WORD_EVERY = 60.0  # seconds between words about a database that does not answer
 FORGET_EVERY = 600.0  # seconds between looks for process rows past their retention
 
 
@@ -49,6 +53,10 @@ class Member:
     slot: Slot | None
     worker_id: str = ""  # set once registered
     epoch: int = 0  # the supervisor's; a worker's is on its slot
+    started: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.started = start_time(self.pid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +83,7 @@ class Keeper:
         *,
         beat: float,
         retention: float,
+        batch: bool = False,
     ) -> None:
         self.group, self.incarnation, self.board = group, incarnation, board
         self.members = {member.number: member for member in members}
@@ -82,12 +91,15 @@ class Keeper:
         self.inbox = Inbox(orders)
         self.duties = duties
         self.beat, self.retention = beat, retention
+        self.batch = batch  # nobody may be there to see it wait for tables
         self.using = task_database()
         self.watch = Watch(beat)
         self.wait = max(0.2, min(1.0, group.lease / 8))  # seconds for any lock
         self.next_beat = self.next_pass = self.next_forget = now()
         self.done = False
+        self.gave_up = False
         self.down = False
+        self.down_since = self.next_word = 0.0
 
     # -- its loop ---------------------------------------------------------------
 
@@ -134,11 +146,17 @@ class Keeper:
             self.down = False
 
     def _database_away(self, error: Exception) -> None:
+        hint, at = what_helps(error), now()
+        facts = {"error": str(error).strip(), **({"hint": hint} if hint else {})}
+        if self.batch and hint == MIGRATE:
+            logger.error("keeper.gave_up", **facts)
+            self.done = self.gave_up = True
+            return
         if not self.down:
-            text = str(error).strip()
-            missing = "argus_maint_" in text and ("no such table" in text or "exist" in text)
-            hint = {"hint": "run manage.py migrate"} if missing else {}
-            logger.warning("keeper.waiting", error=text, **hint)
+            self.down_since = self.next_word = at
+        if at >= self.next_word:
+            logger.warning("keeper.waiting", **facts, seconds=round(at - self.down_since))
+            self.next_word = at + WORD_EVERY
         self.down = True
         discard(self.using)
         self.next_beat = self.next_pass = now() + min(1.0, self.beat / 4)
@@ -181,6 +199,22 @@ class Keeper:
             self._next_epoch(member)
         member.worker_id = worker_id
         self._extend(member, started)
+        if kind == Process.Kind.SUPERVISOR:
+            self._look_for_namesakes()
+
+    def _look_for_namesakes(self) -> None:
+        """No harm to the tasks, ids being unique; but people could not tell the two apart."""
+        present = db_now(self.using)
+        for other in registry.living(self.using, exclude=self.group.supervisor):
+            if (other.kind, other.name) == (Process.Kind.SUPERVISOR, self.group.name):
+                if judge(other, self.group.host, present, None, 0.0) is Verdict.ALIVE:
+                    logger.warning(
+                        "name.taken",
+                        name=other.name,
+                        host=other.hostname,
+                        pid=other.pid,
+                        hint="give each db_worker a --worker-id of its own",
+                    )
 
     def _next_epoch(self, member: Member) -> None:
         if member.slot is None:
@@ -191,7 +225,10 @@ class Keeper:
 
     def _register_again(self, living: set[str]) -> None:
         for member in self.members.values():
-            if member.worker_id not in living:
+            if member.worker_id in living:
+                continue
+            # A supervisor that stands still has not told us of its death yet.
+            if presence(member.pid, member.started) is not Presence.GONE:
                 logger.warning("process.replaced", worker_id=member.worker_id, pid=member.pid)
                 self._next_epoch(member)
                 self._register(member)
@@ -267,6 +304,12 @@ class Keeper:
                 held = member.slot.held()
                 holdings[member.worker_id] = (held.task_id, held.attempt) if held else None
         return holdings
+
+    def end(self, worker_id: str, task_id: UUID, attempt: int) -> None:
+        """A person wants this attempt ended: tell the supervisor, if its worker holds it."""
+        for member in self.members.values():
+            if member.worker_id == worker_id and member.slot is not None:
+                member.slot.doom(member.number, task_id, attempt)
 
     def _pass(self) -> None:
         self.next_pass = max(self.next_beat, now() + 0.05)

@@ -4,10 +4,12 @@ Overdue: a task has run longer than its limit. Its stack is taken first (``fault
 dumps it from a signal handler in C, so a task that holds the interpreter lock shows its
 stack too) and reported; with ``on_overdue: kill`` the worker is then ended, TERM first.
 The receivers of ``task_finished`` have the same limit anew, and a minute where there is none.
+By hand: a person wants the attempt ended (the keeper says so on the board); the same way,
+while the task itself runs.
 Stuck: a worker has waited for one database call longer than a lease, while the keeper's
 own beats were committed.
 
-Events: ``worker.overdue``, ``worker.stuck`` (it is ended for that).
+Events: ``worker.overdue``, ``worker.unwanted``, ``worker.stuck`` (it is ended for that).
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import signal
 from collections.abc import Iterable
 from pathlib import Path
@@ -50,6 +53,9 @@ class Limits:
         held = child.slot.held()
         if held is None or self.term_at.get(child.number, (held,))[0] != held:
             self._let_go(child)
+        if held is not None and child.slot.is_doomed():
+            self._end(child, held, "manual")
+            return
         if held is None or now() - held.since <= _limit(held):
             return
         running = held.announcing or child.slot.raw.phase == Phase.RUNNING
@@ -58,7 +64,7 @@ class Limits:
         if self.told.get(child.number) != held:
             self._report(child, held)
         elif held.kill:
-            self._end_overdue(child, held)
+            self._end(child, held, "overdue")
 
     def forget(self, number: int) -> None:
         """Drop what is known of a child that has ended."""
@@ -80,7 +86,7 @@ class Limits:
 
     def _let_go(self, child: Child) -> None:
         """The attempt that was to be ended has ended by itself."""
-        if self.term_at.pop(child.number, None) and child.reason == "overdue":
+        if self.term_at.pop(child.number, None) and child.reason in ("overdue", "manual"):
             child.reason = ""
             child.slot.raw.ending = 0
 
@@ -106,13 +112,18 @@ class Limits:
                 stack=_stack(child),
             )
 
-    def _end_overdue(self, child: Child, held: Held) -> None:
-        begun = self.term_at.get(child.number)
-        if begun is None:
+    def _end(self, child: Child, held: Held, reason: str) -> None:
+        """TERM, and later KILL. Once ``ending`` is published the worker takes no other task."""
+        begun, sequence = self.term_at.get(child.number), child.slot.raw.sequence
+        if begun is None or child.slot.raw.ending != sequence:
             self.term_at[child.number] = (held, now())
-            child.reason = "overdue"
-            child.slot.raw.ending = child.slot.raw.sequence
-            logger.warning("worker.overdue", pid=child.pid, task_id=str(held.task_id))
+            child.reason = reason
+            child.slot.raw.ending = sequence
+            logger.warning(
+                "worker.overdue" if reason == "overdue" else "worker.unwanted",
+                pid=child.pid,
+                task_id=str(held.task_id),
+            )
             os.kill(child.pid, signal.SIGTERM)
         elif now() - begun[1] > KILL_AFTER:
             os.kill(child.pid, signal.SIGKILL)
@@ -131,6 +142,23 @@ def _limit(held: Held) -> float:
     return held.limit or (RECEIVERS if held.announcing else math.inf)
 
 
+def _of_the_task(text: str) -> str:
+    """The dump without the frames below the task's own: how a worker comes to run a task."""
+    kept, ours = [], False
+    for line in text.splitlines():
+        ours = ours and line.startswith("  File ")
+        ours = ours or line.startswith("  File ") and _CALLERS.search(line) is not None
+        if not ours:
+            kept.append(line)
+    return "\n".join(kept)
+
+
+# Of django.tasks or its backport, and our own; the most recent call comes first.
+_CALLERS = re.compile(
+    r"/django(/tasks|_tasks)/base\.py\", line \d+ in call$|/argus_maint/workers/execution\.py\""
+)
+
+
 def _stack(child: Child) -> str:
     """What the worker dumped, or why it could not."""
     try:
@@ -138,7 +166,7 @@ def _stack(child: Child) -> str:
     except OSError:
         text = ""
     if text:
-        return text
+        return _of_the_task(text)
     try:
         status = Path(f"/proc/{child.pid}/status").read_text(encoding="utf-8")
         state = next(line for line in status.splitlines() if line.startswith("State:"))

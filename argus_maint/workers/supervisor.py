@@ -4,8 +4,8 @@ It opens no database connection, imports no task, runs no thread and reads no fi
 can block, so nothing a task or a database does can make it wait. What happens to its
 children it tells the keeper, which acts on it.
 
-Exit status of ``run``: 0 clean; 3 tasks were interrupted at the end of the grace and
-given back; 4 (``--batch``) a worker died on the way.
+Exit status of ``run``: 0 clean; 1 (``--batch``) tables are missing; 3 tasks were
+interrupted at the end of the grace and given back; 4 (``--batch``) a worker died on the way.
 
 Events: ``supervisor.stopping``, ``worker.ended``, ``keeper.ended``, ``keeper.silent`` (it
 is killed and replaced), ``fork.failed``.
@@ -20,19 +20,22 @@ import select
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from argus_maint.clock import now
 from argus_maint.log import get_logger
 from argus_maint.workers import children
 from argus_maint.workers.board import Board, Slot
 from argus_maint.workers.children import STOP_SIGNALS, Child
+from argus_maint.workers.identity import member_id
 from argus_maint.workers.limits import Limits
 from argus_maint.workers.notify import Manager
 from argus_maint.workers.orders import Order, Outbox
 
 logger = get_logger(__name__)
 
-CLEAN, INTERRUPTED, BATCH_DEATHS = 0, 3, 4
+CLEAN, HOPELESS, INTERRUPTED, BATCH_DEATHS = 0, 1, 3, 4
+GAVE_UP = 71  # exit status of a keeper that no restart would help
 RESTART = (0.5, 30.0)  # seconds before a worker that died is restarted: first, most
 PATIENCE = 8.0  # seconds the keeper has to sign off
 TURN = 0.5  # seconds between looks when nothing happens
@@ -48,6 +51,8 @@ class SupervisorOptions:
     beat: float
     batch: bool
     max_tasks: int | None = None  # after which a worker of a batch is not replaced
+    name: str = ""
+    incarnation: str = ""
 
 
 @dataclass(slots=True)
@@ -93,6 +98,7 @@ class Supervisor:
         self.keeper_stop_at: float | None = None
         self.next_ping = 0.0
         self.ready = False
+        self.hopeless = False  # no keeper can do its work
         self.interrupted = 0
         self.deaths = 0
         self.last_finish = 0.0  # of a task, by a worker that has ended since
@@ -101,6 +107,10 @@ class Supervisor:
 
     def run(self) -> int:
         """Work until stopped; returns the exit status."""
+        options = self.options
+        logger.info(
+            "supervisor.started", name=options.name, pid=os.getpid(), processes=options.processes
+        )
         self._listen()
         gc.collect()
         gc.freeze()  # what exists now stays shared with the children
@@ -115,9 +125,24 @@ class Supervisor:
             self._ping()
             self._wait()
         self.manager.tell("STOPPING=1\nSTATUS=stopped")
-        if self.interrupted:
-            return INTERRUPTED
-        return BATCH_DEATHS if self.options.batch and self.deaths else CLEAN
+        self._note_unwritten()
+        status = BATCH_DEATHS if self.options.batch and self.deaths else CLEAN
+        status = INTERRUPTED if self.interrupted else status
+        status = HOPELESS if self.hopeless else status
+        logger.info("supervisor.stopped", status=status)
+        return status
+
+    def _note_unwritten(self) -> None:
+        """Say what the keeper could not write; the next supervisor finds out by itself."""
+        ends = (order.data.get("task_id") for order in self.outbox.pending)
+        held = [task_id for task_id in ends if task_id]
+        if held:
+            logger.error(
+                "supervisor.unwritten",
+                task_ids=" ".join(held),
+                hint="the database did not answer: the next supervisor gives these tasks back, "
+                "and counts them as lost",
+            )
 
     def _listen(self) -> None:
         for descriptor in self.wakeup:
@@ -150,7 +175,7 @@ class Supervisor:
         return (place.child for place in self.places if place.child is not None)
 
     def _finished(self) -> bool:
-        return not self.keeper_pid and not self._needs_keeper()
+        return not (self.keeper_pid or self._needs_keeper() or any(self._children()))
 
     # -- children -----------------------------------------------------------------
 
@@ -172,39 +197,30 @@ class Supervisor:
     def _worker_ended(self, place: Place, child: Child, status: int) -> None:
         last = child.slot.held()
         held = last is not None and not last.announcing
-        by_signal = _name(os.WTERMSIG(status)) if os.WIFSIGNALED(status) else ""
-        code = None if by_signal else os.WEXITSTATUS(status)
+        by_signal, code = children.how_ended(status)
         clean = code == 0 and not held
-        reason = child.reason or ("stopped" if clean else "crashed")
-        self.outbox.add(
-            "exit",
-            number=child.number,
-            epoch=child.slot.raw.epoch,
-            signal=by_signal,
-            status=code,
-            reason=reason,
-        )
-        self._note_end(child, clean, reason, by_signal, code, held)
+        end = {
+            "number": child.number,
+            "reason": child.reason or ("stopped" if clean else "crashed"),
+            "signal": by_signal,
+            "status": code,
+            "task_id": str(last.task_id) if last is not None and held else None,
+        }
+        self.outbox.add("exit", epoch=child.slot.raw.epoch, **end)
+        self._note_end(child, clean, held, end)
         self._plan_restart(place, child, clean)
         self.limits.forget(child.number)
         os.close(child.orders)
         place.child = None
 
-    def _note_end(
-        self, child: Child, clean: bool, reason: str, by_signal: str, code: int | None, held: bool
-    ) -> None:
-        self.interrupted += int(held and reason == "shutdown")
-        self.deaths += int(not clean and reason != "shutdown")
+    def _note_end(self, child: Child, clean: bool, held: bool, end: dict[str, Any]) -> None:
+        shutdown = end["reason"] == "shutdown"
+        self.interrupted += int(held and shutdown)
+        self.deaths += int(not clean and not shutdown)
+        options = self.options
+        worker_id = member_id(options.name, options.incarnation, child.number, child.slot.raw.epoch)
         report = logger.info if clean else logger.warning
-        report(
-            "worker.ended",
-            pid=child.pid,
-            number=child.number,
-            reason=reason,
-            signal=by_signal or None,
-            status=code,
-            held_task=held,
-        )
+        report("worker.ended", worker_id=worker_id, pid=child.pid, **end, held_task=held)
 
     def _plan_restart(self, place: Place, child: Child, clean: bool) -> None:
         """Restart at once after useful work, and with a growing delay without any."""
@@ -270,6 +286,8 @@ class Supervisor:
 
     def _needs_keeper(self) -> bool:
         """Until it has signed off, or the time for that is over."""
+        if self.hopeless:
+            return False
         return self.keeper_stop_at is None or (
             bool(self.outbox.pending) and now() < self.keeper_stop_at
         )
@@ -291,13 +309,18 @@ class Supervisor:
         self.keeper_pid, self.keeper_orders = 0, -1
         self.outbox.acknowledged(self.board.header.acked)
         self.outbox.disconnect()
-        if self._needs_keeper():
+        if os.waitstatus_to_exitcode(status) == GAVE_UP:
+            self.hopeless = True
+            if self.stop_at is None:
+                self._begin_stop(self.options.grace)
+        elif self._needs_keeper():
             lived = now() - self.keeper_started_at
             self.keeper_deaths = 1 if lived >= self.options.lease else self.keeper_deaths + 1
             delay = 0.1 * 2 ** min(self.keeper_deaths, 6) if self.keeper_deaths > 1 else 0.0
             # Others must not outlast our lease because we waited longer than they did.
             self.keeper_start_at = now() + min(delay, 5.0, self.options.lease / 4)
-            logger.warning("keeper.ended", status=os.waitstatus_to_exitcode(status))
+            by_signal, code = children.how_ended(status)
+            logger.warning("keeper.ended", signal=by_signal, status=code)
 
     def _acknowledge(self) -> None:
         self.outbox.acknowledged(self.board.header.acked)
@@ -366,11 +389,3 @@ class Supervisor:
 def _delay(failures: int) -> float:
     """Seconds until a worker that has failed this often in a row is started again."""
     return min(RESTART[1], RESTART[0] * 2.0 ** min(max(failures - 1, 0), 10))
-
-
-def _name(number: int) -> str:
-    """A signal's name; most real-time signals have none."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"SIG{number}"

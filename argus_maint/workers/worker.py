@@ -90,7 +90,8 @@ class Worker:
         if self.options.startup_delay and self.options.interval:
             # Workers started together would otherwise look at the queue together.
             self._sleep(random.random())  # noqa: S311
-        while not self._told_to_stop(0) and not self._worn_out():
+        worn: dict[str, Any] = {}
+        while not self._told_to_stop(0) and not (worn := self._worn_out()):
             if self.slot.raw.lease_until <= now():
                 self.slot.raw.phase = Phase.IDLE
                 self._sleep(GATE)
@@ -100,7 +101,7 @@ class Worker:
                 self._work(row)
             elif not self.unsure_of:
                 self._rest()
-        logger.info("worker.stopped", worker_id=self.worker_id, tasks=self.tasks_done)
+        logger.info("worker.stopped", worker_id=self.worker_id, tasks=self.tasks_done, **worn)
         close_all()
 
     @property
@@ -123,11 +124,14 @@ class Worker:
         interval = self.options.interval
         self._sleep(min(interval, 0.1) if self.options.batch else interval)
 
-    def _worn_out(self) -> bool:
+    def _worn_out(self) -> dict[str, Any]:
+        """Why its place should go to a new worker; empty where it should not."""
         most, limit = self.options.max_tasks, self.options.max_rss
         if most is not None and self.tasks_done >= most:
-            return True
-        return limit is not None and self.tasks_done > 0 and _resident() > limit
+            return {"reason": "max_tasks"}
+        if limit is not None and self.tasks_done > 0 and (rss := _resident()) > limit:
+            return {"reason": "max_rss", "rss": f"{rss >> 20}M"}
+        return {}
 
     # -- taking ---------------------------------------------------------------
 

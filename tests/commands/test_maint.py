@@ -15,6 +15,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import override_settings
 
+from argus_maint.jobs import levers
 from argus_maint.management.commands.maint import SUBCOMMANDS
 from argus_maint.models import LedgerEntry, Sighting
 from tests import rows
@@ -69,9 +70,19 @@ def test_status_in_a_pipe_is_plain() -> None:
     rows.process()
     rows.lost()
     out = _maint("status")
-    assert out.splitlines()[0] == "UNHEALTHY  1 task lost  manage.py maint rescue --dry-run"
+    assert out.splitlines()[0] == "UNHEALTHY  1 task lost  manage.py maint rescue"
     assert "\x1b" not in out
     assert not re.search(r" $", out, re.MULTILINE)
+
+
+def test_status_names_a_worker_as_the_screen_does() -> None:
+    family = uuid.uuid4()
+    rows.process("vm", 0, kind="supervisor", supervisor=family)
+    rows.process("vm", 3, supervisor=family)
+    (head,) = _json("status", "status")["processes"]
+    (worker,) = head["workers"]
+    assert (head["name"], head["label"]) == ("vm", "vm")
+    assert (worker["name"], worker["label"]) == ("vm", "vm.3")
 
 
 def test_tasks_lists_what_has_not_finished_those_that_run_first() -> None:
@@ -92,8 +103,9 @@ def test_tasks_lists_what_has_not_finished_those_that_run_first() -> None:
     [
         (["--state", "ready"], {"shop.new", "shop.old"}),
         (["--state", "scheduled"], {"shop.later"}),
-        (["--state", "failed"], {"shop.failed"}),
+        (["--state", "failed"], {"shop.failed", "shop.poison"}),
         (["--state", "successful"], {"shop.done"}),
+        (["--state", "quarantined"], {"shop.poison"}),
         (["--state", "running"], {"shop.runs", "shop.lost", "shop.stock", "shop.overdue"}),
         (["--state", "lost"], {"shop.lost"}),
         (["--state", "unregistered"], {"shop.stock"}),
@@ -113,6 +125,8 @@ def test_tasks_by_state_age_queue_and_path(arguments: list[str], paths: set[str]
     rows.task(path="shop.mail", queue_name="mail", run_after=rows.ago(-60))
     rows.task(path="shop.later", run_after=rows.ago(-60))
     rows.task("FAILED", path="shop.failed")
+    poison = "argus_maint.exceptions.TaskQuarantined"
+    rows.task("FAILED", path="shop.poison", exception_class_path=poison)
     rows.task("SUCCESSFUL", path="shop.done")
     rows.task("RUNNING", path="shop.runs", workers=(owner.worker_id,), age=7200)
     rows.task("RUNNING", path="shop.stock", workers=("stock",))
@@ -171,10 +185,73 @@ def test_history_of_one_task_has_the_evidence_in_full() -> None:
     assert "last alive" in out and "2s before" in out
 
 
+@pytest.mark.parametrize(
+    ("reason", "signal", "status", "because"),
+    [
+        ("crashed", "SIGSEGV", None, "SIGSEGV"),
+        ("crashed", "", 70, "exit 70"),
+        ("shutdown", "SIGKILL", None, "shutdown (SIGKILL)"),
+        ("shutdown", "", None, "shutdown"),
+        ("overdue", "", 70, "overdue (exit 70)"),
+        ("stuck", "SIGKILL", None, "stuck (SIGKILL)"),
+        ("lost", "", None, "exited"),
+    ],
+)
+def test_what_db_worker_did_itself_is_told_by_its_reason(
+    reason: str, signal: str, status: int | None, because: str
+) -> None:
+    row = rows.task(workers=("web.0123456789ab.2",))
+    rows.entry(row, reason=reason, exit_signal=signal, exit_status=status)
+    assert f"requeued  {because:<7}  {row.pk.hex[:8]}" in _maint("history")
+    assert f"  {because:<7}  " in _maint("status").splitlines()[-1]
+    more = "" if reason in because else f", {reason}"
+    assert f"requeued  {because}{more}, attempt 1\n" in _maint("history", "--task", row.pk.hex)
+    rows.DBTaskResult.objects.all().delete()
+    owner = rows.process(
+        "gone", state="ended", reason=reason, exit_signal=signal, exit_status=status
+    )
+    rows.task("RUNNING", workers=(owner.worker_id,))
+    because = "worker is gone" if because == "exited" else because
+    assert any(line.endswith(f"  {because}") for line in _maint("status").splitlines())
+
+
 def test_history_of_a_task_without_one_and_of_no_task() -> None:
     row = rows.task()
-    assert "nothing on record" in _maint("history", "--task", row.pk.hex[:8])
+    out = _maint("history", "--task", row.pk.hex[:8])
+    assert out.startswith(f"{row.pk}  tests.tasks.add  queue default\n  now        READY since 20")
+    assert "nothing on record" in out
     assert "No task has an id" in _wrong("history", "--task", "deadbeef")
+
+
+def test_history_of_a_failed_task_shows_why_it_failed_and_no_arguments() -> None:
+    secret = {"args": ["s3cret"], "kwargs": {}}
+    row = rows.task(
+        "FAILED", workers=("w.1",), args_kwargs=secret, traceback="Traceback:\n\tValueError: no"
+    )
+    out = _maint("history", "--task", str(row.pk))
+    assert "now        FAILED with builtins.ValueError since 20" in out
+    assert "attempt    1, with worker w.1" in out
+    assert "    Traceback:\n            ValueError: no" in out
+    now = _json("history", "history", "--task", str(row.pk))["task"]
+    assert (now["status"], now["exception"]) == ("FAILED", "builtins.ValueError")
+    assert (now["traceback"], now["run_after"]) == ("Traceback:\n\tValueError: no", None)
+    assert "s3cret" not in out + json.dumps(now)
+    assert _json("history", "history")["task"] is None
+
+
+def test_history_lists_who_did_what_by_hand_and_why() -> None:
+    rows.entry(rows.task(), noticed_by="web@host")
+    call_command("maint", "fail", str(rows.task().pk), "--why", "customer is gone " * 9)
+    out = _maint("history")
+    assert out.splitlines()[0].split()[-2:] == ["by", "why"]
+    assert "customer is gone customer is gone customer is gone customer…" in out
+    (user, _, host) = levers.operator().partition("@")
+    for name in (user, f"{user}@{host}"):
+        (entry,) = _json("history", "history", "--by", name)["entries"]
+        assert entry["action"] == "failed"
+    (entry,) = _json("history", "history", "--by", "web")["entries"]
+    assert entry["action"] == "requeued"
+    assert _json("history", "history", "--by", user[:-1])["entries"] == []
 
 
 # -- acting -------------------------------------------------------------------
@@ -223,7 +300,7 @@ def test_unregistered_tasks_are_first_seen_and_then_acted_on() -> None:
     assert "A dry run records no such look." in _maint(*bulk, "--dry-run")
     assert not Sighting.objects.exists()
     out = _maint(*bulk)
-    assert out.startswith("DONE  0 failed, 1 not seen for long enough\n")
+    assert out.startswith("NOTHING DONE  0 failed, 1 not seen for long enough\n")
     assert "come back in 59m" in out and "first look by a supervisor" in out
     assert Sighting.objects.get().task_id == row.pk
     Sighting.objects.update(first_seen_at=rows.db_now("default") - rows.timedelta(hours=2))
@@ -235,7 +312,11 @@ def test_what_is_refused_is_named_and_exits_1() -> None:
     row = rows.task("RUNNING", workers=(owner.worker_id,))
     code, out = _exits("requeue", str(row.pk))
     assert code == 1
-    assert out.startswith("DONE  0 requeued, 1 refused\n")
+    assert out.startswith("REFUSED  0 requeued, 1 refused\n")
+    other = rows.task("FAILED")
+    assert _exits("requeue", str(row.pk), str(other.pk))[1].startswith(
+        "DONE  1 requeued, 1 refused\n"
+    )
     assert f"{row.pk}  refused  tests.tasks.add: it runs now under web.1" in out
 
 
@@ -254,6 +335,7 @@ def test_above_a_hundred_a_script_must_say_yes() -> None:
 
 def test_rescue_as_json() -> None:
     rows.lost()
+    assert "nothing done; without --dry-run it is done\n" in _maint("rescue", "--dry-run")
     dry = _json("rescue", "rescue", "--dry-run")
     assert [act["acted_at"] for act in dry["acts"]] == [None]
     done = _json("rescue", "rescue")
@@ -312,7 +394,7 @@ def test_bad_input_is_answered_with_what_would_be_right(arguments: list[str], li
 
 
 def test_on_the_command_line_it_is_one_line_and_exit_2() -> None:
-    for arguments in (["staus"], ["requeue"]):
+    for arguments in (["staus"], ["requeue"], ["tasks", "--backend=nope"]):
         done = _shell(*arguments)
         assert (done.returncode, done.stdout) == (2, "")
         assert len(done.stderr.splitlines()) == 1, done.stderr
@@ -323,6 +405,7 @@ def test_without_a_database_it_is_one_line_and_exit_1() -> None:
     done = _shell("status", env=env)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("CommandError: The database does not answer: unable to open")
+    assert done.stderr.endswith(" (look at the setting DATABASES)\n")
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
@@ -333,6 +416,22 @@ def test_without_a_server_it_is_one_line_too() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("CommandError: The database does not answer: connection")
     assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("redirection", "line"),
+    [
+        (">/dev/full", "CommandError: The output cannot be written: No space left on device"),
+        (">&-", "CommandError: There is no standard output to write to."),
+    ],
+)
+@pytest.mark.parametrize("option", ["", "--json"])
+def test_output_that_goes_nowhere_is_one_line_and_exit_1(
+    child_env: dict[str, str], redirection: str, line: str, option: str
+) -> None:
+    command = f'"{sys.executable}" -m django maint status {option} {redirection}'
+    done = subprocess.run(command, shell=True, env=child_env, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, line + "\n")
 
 
 def test_before_migrate_it_says_so(tmp_path: Any) -> None:

@@ -158,7 +158,7 @@ def test_a_terminal_shows_colours_and_fits_and_copies_clean(lab: Lab) -> None:
     assert "\x1b[1;31mUNHEALTHY" in output
     lines = _text(output).splitlines()
     assert [line for line in lines if len(line) > COLUMNS] == []
-    assert lines[0].endswith("manage.py maint rescue --dry-run")
+    assert lines[0].endswith("manage.py maint rescue")
     listed = _text(_finish(_terminal(lab, "tasks")))
     assert re.search(rf"^{str(row.pk)[:8]}\S*  lost .*that_is_due_today ", listed, re.MULTILINE)
     assert "\x1b" not in _finish(_terminal(lab, "status", NO_COLOR="1"))

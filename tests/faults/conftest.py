@@ -32,7 +32,8 @@ KIND = os.environ.get("ARGUS_MAINT_TEST_DB") or "sqlite"
 
 def only(*kinds: str) -> Any:
     """Run a test with these databases alone."""
-    return pytest.mark.skipif(KIND not in kinds, reason=f"a fault of {', '.join(kinds)}")
+    reason = f"needs ARGUS_MAINT_TEST_DB={' or '.join(kinds)}"
+    return pytest.mark.skipif(KIND not in kinds, reason=reason)
 
 
 servers = only("postgres", "mariadb")

@@ -16,9 +16,11 @@ from django_tasks_db.models import DBTaskResult, get_date_max
 
 from argus_maint.backends import database
 from argus_maint.exceptions import TaskDiscarded
-from argus_maint.jobs import levers
+from argus_maint.jobs import levers, rescue
 from argus_maint.jobs.levers import Lever, Outcome, Result, Verb
-from argus_maint.models import LedgerEntry
+from argus_maint.jobs.rescue import View
+from argus_maint.models import LedgerEntry, Process
+from argus_maint.workers.identity import this_host
 from tests import rows
 
 pytestmark = pytest.mark.django_db
@@ -133,6 +135,59 @@ def test_a_task_of_a_living_worker_is_never_touched(lever: Lever) -> None:
     assert not LedgerEntry.objects.exists()
 
 
+def test_the_worker_of_a_task_is_asked_to_end_and_nothing_else_is_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(levers, "PATIENCE", 0)
+    kill = replace(FAIL, kill=True, why="hangs")
+    owner = rows.process("web")
+    row = rows.task("RUNNING", workers=(owner.worker_id,))
+    dry = _one(replace(kill, dry_run=True), row)
+    assert dry.message == "it is RUNNING under web.1, which is alive, and would be ended first"
+    owner.refresh_from_db()
+    assert "wish" not in owner.info
+    assert _one(kill, row).outcome is Outcome.ASKED
+    owner.refresh_from_db()
+    assert owner.info["queues"] == ["*"]
+    assert owner.info["wish"] == {
+        "task_id": str(row.pk),
+        "attempt": 1,
+        "verb": "fail",
+        "by": "alice@host",
+        "why": "hangs",
+    }
+    assert _again(row).status == "RUNNING"
+    assert not LedgerEntry.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("verb", "status", "raised"),
+    [("fail", "FAILED", "argus_maint.exceptions.TaskDiscarded"), ("requeue", "READY", "")],
+)
+def test_whoever_finds_the_worker_dead_does_as_wished(verb: str, status: str, raised: str) -> None:
+    wished, other = rows.lost(), rows.lost()
+    for row in (wished, other):  # of another attempt of the second: that one has moved on
+        wish = {"task_id": str(row.pk), "verb": verb, "by": "alice@host", "why": "hangs"}
+        attempt = 1 if row is wished else 2
+        owner = Process.objects.get(worker_id=row.worker_ids[-1])
+        Process.objects.filter(pk=owner.pk).update(
+            info={**owner.info, "wish": {**wish, "attempt": attempt}}
+        )
+    rescue.run(View(using="default", noticed_by="w@host", host=this_host()))
+    now = _again(wished)
+    assert (now.status, now.exception_class_path) == (status, raised)
+    entry = LedgerEntry.objects.get(task_id=wished.pk)
+    assert (entry.verdict, entry.action, entry.counted) == ("manual", now_done(verb), False)
+    assert (entry.noticed_by, entry.losses, entry.delay) == ("alice@host", 0, 0)
+    assert entry.evidence.startswith(f"{now_done(verb)} by hand by alice@host, who had its worker")
+    assert entry.evidence.endswith("Why: hangs")
+    assert LedgerEntry.objects.get(task_id=other.pk).verdict == "exited"
+
+
+def now_done(verb: str) -> str:
+    return {"fail": "failed", "requeue": "requeued"}[verb]
+
+
 @pytest.mark.parametrize(("lever", "status"), [(REQUEUE, "READY"), (FAIL, "FAILED")])
 def test_a_task_of_a_dead_worker_is_acted_on(lever: Lever, status: str) -> None:
     row = rows.lost()
@@ -161,6 +216,7 @@ def test_an_unregistered_task_waits_from_our_first_look() -> None:
     rows.seen(row, 3000)
     young = _one(hour, row)
     assert (young.outcome, "come back in 9m" in young.message) == (Outcome.YOUNG, True)
+    assert young.message.endswith("if you know that it is gone: --older-than 1s")
     rows.Sighting.objects.update(first_seen_at=rows.db_now("default") - rows.timedelta(hours=2))
     assert _one(hour, row).outcome is Outcome.DONE
     assert "under stock, which is unregistered" in LedgerEntry.objects.get().evidence

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -14,8 +13,9 @@ from django.test.utils import CaptureQueriesContext
 from django_tasks_db.models import DBTaskResult
 
 from argus_maint.models import DeclaredPolicy, LedgerEntry, Process
+from argus_maint.observe.document import as_dict
 from argus_maint.observe.render import status_page
-from argus_maint.observe.status import Status, as_dict, gather
+from argus_maint.observe.status import Status, gather
 from argus_maint.workers import registry
 from tests import rows
 from tests.schemas import validate
@@ -52,7 +52,18 @@ def test_a_task_of_a_process_that_is_gone_is_lost() -> None:
     (lost,) = status.census.of_state("lost")
     assert (lost.attempt.task_id, lost.verdict, lost.confirmed) == (row.pk, "exited", True)
     assert _codes(status) == ["lost"]
-    assert "manage.py maint rescue --dry-run" in _page(status)[0]
+    assert _page(status)[0] == "UNHEALTHY  1 task lost  manage.py maint rescue"
+
+
+def test_what_a_living_supervisor_is_putting_back_is_left_to_it() -> None:
+    supervisor = rows.process("web", 0, kind="supervisor")
+    rows.process("web", 1, supervisor=supervisor.supervisor)
+    rows.lost()
+    problem = gather(USING).problems[0]
+    assert problem.message == "1 task lost, a supervisor is putting them back"
+    assert problem.command == "manage.py maint status --watch"
+    Process.objects.filter(pk=supervisor.pk).update(pid=rows.dead_pid())
+    assert gather(USING).problems[0].command == "manage.py maint rescue"
 
 
 def test_a_task_of_a_process_that_has_ended_is_lost_with_its_cause() -> None:
@@ -123,6 +134,42 @@ def test_a_ready_task_that_no_worker_takes_is_told_of(
         assert status.problems[0].command == "manage.py db_worker --queue-name mail"
 
 
+@pytest.mark.parametrize(
+    ("held", "waits", "codes"),
+    [
+        ((1000, 1000), 1000, ["stalled"]),
+        ((1000, 1000), 800, []),  # it has not waited for long
+        ((1000, 800), 1000, []),  # a worker has moved on
+        ((1000, None), 1000, []),  # a worker is free
+    ],
+)
+def test_a_queue_whose_workers_are_all_held_is_told_of(
+    held: tuple[float | None, ...], waits: float, codes: list[str]
+) -> None:
+    for number, age in enumerate(held):
+        owner = rows.process("web", number + 1, queues=("mail",))
+        if age is not None:
+            rows.task("RUNNING", workers=(owner.worker_id,), age=age)
+    rows.task(queue_name="mail", age=waits)
+    rows.task(queue_name="mail", run_after=rows.ago(-60), age=9999)
+    status = gather(USING)
+    assert _codes(status) == codes
+    if codes:
+        assert _page(status)[0] == (
+            "UNHEALTHY  1 ready in mail for 16m: 2 workers busy with one task for over 15m"
+            "  manage.py maint tasks --state running"
+        )
+        validate("status", json.loads(json.dumps(as_dict(status))))
+
+
+def test_a_site_may_have_tasks_that_take_hours(settings: Any) -> None:
+    settings.ARGUS_MAINT = {"PROCESSES": {"stalled_after": "3h"}}
+    owner = rows.process()
+    rows.task("RUNNING", workers=(owner.worker_id,), age=7200)
+    rows.task(age=7200)
+    assert gather(USING).healthy
+
+
 def test_a_scheduled_task_needs_no_worker_yet() -> None:
     rows.process(queues=("default",))
     rows.task(queue_name="mail", run_after=rows.ago(-60))
@@ -166,17 +213,6 @@ def test_an_unregistered_task_is_a_problem_after_an_hour(
     if first_seen is not None:
         rows.seen(row, first_seen)
     assert _codes() == codes
-
-
-def test_workers_that_died_are_counted_and_clean_ends_are_not() -> None:
-    rows.process()
-    now = rows.db_now(USING)
-    for number, reason in enumerate(["crashed", "crashed", "stopped", "shutdown", "lost"]):
-        killed = "SIGKILL" if reason == "crashed" else ""
-        rows.process("x", number, state="ended", reason=reason, ended_at=now, exit_signal=killed)
-    rows.process("x", 9, state="ended", reason="crashed", ended_at=now - timedelta(hours=2))
-    deaths = [(each.reason, each.cause, each.count) for each in gather(USING).deaths]
-    assert deaths == [("crashed", "SIGKILL", 2), ("lost", "", 1)]
 
 
 def test_the_last_rescues_leave_out_what_is_none() -> None:

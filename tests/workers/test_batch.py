@@ -37,6 +37,18 @@ def test_all_workers_take_part(lab: Lab) -> None:
     assert len({pid for _, _, pid in ended}) == 2
 
 
+def test_without_tables_it_ends_and_says_what_helps(life: Lab) -> None:
+    empty = {
+        "ARGUS_MAINT_TEST_DB": "sqlite",
+        "ARGUS_MAINT_TEST_DB_NAME": life.path("empty.sqlite3"),
+    }
+    worker = life.worker("--batch", "--processes=2", **empty)
+    assert worker.wait() == 1
+    assert 'hint="run manage.py migrate"' in worker.log
+    assert "worker.ended" in worker.log
+    assert "Traceback" not in worker.log
+
+
 def test_a_task_that_fails_is_no_failure_of_the_batch(lab: Lab) -> None:
     result = tasks.fail.enqueue("no")
     assert lab.worker("--batch").wait() == 0

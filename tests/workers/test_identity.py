@@ -26,7 +26,7 @@ from argus_maint.workers.identity import (
     this_host,
 )
 from tests.conftest import ROOT
-from tests.lab import until
+from tests.lab import Lab, until
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 HERE, GONE, UNKNOWN = Presence.HERE, Presence.GONE, Presence.UNKNOWN
@@ -174,3 +174,19 @@ def test_ids_differ_by_life_by_child_and_by_registration() -> None:
            for epoch in (0, 1, 11)]  # fmt: skip
     assert len(set(ids)) == len(ids)
     assert len(member_id("n" * 64, "0" * 12, 10**6, 10**6)) <= 128
+
+
+def test_a_name_that_a_living_supervisor_has_is_warned_about(lab: Lab) -> None:
+    first = lab.worker(name="twin").ready()
+    assert "name.taken" not in first.log
+    second = lab.worker(name="twin").ready(2)
+    until(lambda: f"pid={first.pid}" in second.log)
+    (line,) = [line for line in second.log.splitlines() if "event=name.taken" in line]
+    assert "name=twin" in line and "--worker-id" in line
+    assert second.stop() == 0
+
+    first.signal(signal.SIGKILL)
+    first.wait()
+    third = lab.worker(name="twin")
+    until(lambda: any(row.pid == third.pid and row.beats for row in third.rows("supervisor")))
+    assert "name.taken" not in third.log

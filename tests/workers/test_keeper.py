@@ -6,8 +6,10 @@ import os
 from uuid import uuid4
 
 import pytest
+from django.db import OperationalError
 
 from argus_maint.models import Process
+from argus_maint.workers import keeper as module
 from argus_maint.workers.board import Board
 from argus_maint.workers.identity import this_host
 from argus_maint.workers.keeper import Duties, Keeper, Member
@@ -59,3 +61,25 @@ def test_a_pass_of_many_rows_beats_on() -> None:
     assert count >= 4
     assert lease_until > 0
     assert set(Process.objects.values_list("state", flat=True)) == {"ended"}
+
+
+def test_it_goes_on_to_say_that_it_waits_and_for_how_long(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    keeper = Keeper(
+        Group(uuid4(), "w", this_host(), 15, {}),
+        "cafe",
+        Board(1),
+        [],
+        [],
+        os.pipe()[0],
+        Duties(rescue=lambda *args: None, overdue=lambda *args: None, finish=lambda tick: None),
+        beat=5,
+        retention=60,
+    )
+    for at in range(1000, 1131):
+        monkeypatch.setattr(module, "now", lambda at=at: float(at))
+        keeper._database_away(OperationalError("unable to open database file"))
+    words = [each.getMessage() for each in caplog.records if "keeper.waiting" in each.getMessage()]
+    assert [word.rpartition("seconds=")[2] for word in words] == ["0", "60", "120"]
+    assert all('hint="look at the setting DATABASES"' in word for word in words)

@@ -40,6 +40,8 @@ def test_an_overdue_task_is_reported_once_with_its_stack_and_goes_on(lab: Lab) -
     assert "limit 1 s" in entry.evidence
     assert "in too_long_reported" in entry.evidence
     assert "in wait_for" in entry.evidence
+    for ours in ("in execute", "in _work", "supervisor.py", "manage.py"):
+        assert ours not in entry.evidence
     (row,) = worker.rows("supervisor")
     until(lambda: worker.rows("supervisor")[0].beats > row.beats + 2)
     Path(lab.path("go")).touch()
@@ -141,6 +143,22 @@ def test_receivers_that_hang_are_on_record_and_hold_their_worker_no_longer(life:
     assert worker.stop() == 0
 
 
+def test_a_stack_ends_with_the_frames_of_the_task() -> None:
+    dump = """\
+Thread 0x1 (most recent call first):
+  File "/site/threads.py", line 3 in run
+
+Current thread 0x2 (most recent call first):
+  File "/site/tasks.py", line 9 in call
+  File "/site/shop/tasks.py", line 5 in send
+  File "/lib/django/tasks/base.py", line 120 in call
+  File "/lib/argus_maint/workers/execution.py", line 45 in execute
+  File "/site/manage.py", line 22 in <module>
+Extension modules: psycopg_c"""
+    kept = module._of_the_task(dump).splitlines()
+    assert kept == [*dump.splitlines()[:6], "Extension modules: psycopg_c"]
+
+
 # -- step by step ----------------------------------------------------------------------
 
 
@@ -155,12 +173,18 @@ class Bench:
         board = Board(1)
         self.header, slot = board.header, board.slots[0]
         self.outbox = Outbox()
+        slot.reset(1)
         self.limits = Limits(board, self.outbox, lease=6, beat=2)
         self.child = Child(1, 0, 2**22 + 1, -1, slot, scratch_file())
 
     def holds(self, limit: float, kill: bool = True) -> None:
         self.child.slot.hold(uuid4(), 1, self.clock, limit, kill)
         self.child.slot.raw.phase = Phase.RUNNING
+
+    def doom(self, held: Any = None) -> None:
+        """A person wants this attempt ended, or the one in hand."""
+        held = held or self.child.slot.held()
+        self.child.slot.doom(self.child.number, held.task_id, held.attempt)
 
     def after(self, seconds: float) -> list[int]:
         """Signals sent when the supervisor looks that much later."""
@@ -192,6 +216,55 @@ def test_stack_report_term_and_kill_come_in_this_order(bench: Bench) -> None:
     assert bench.after(KILL_AFTER / 2) == []
     assert bench.after(KILL_AFTER) == [signal.SIGKILL]
     assert bench.orders == ["overdue"]
+
+
+def test_what_a_person_wants_ended_gets_term_and_then_kill(bench: Bench) -> None:
+    bench.holds(limit=0)
+    assert bench.after(9999) == []
+    bench.doom()
+    assert bench.after(0.1) == [signal.SIGTERM]
+    assert bench.child.reason == "manual"
+    assert bench.child.slot.raw.ending == bench.child.slot.raw.sequence
+    assert bench.after(KILL_AFTER / 2) == []
+    bench.doom()  # the keeper says so at every beat
+    assert bench.after(KILL_AFTER) == [signal.SIGKILL]
+
+
+def test_the_next_task_of_the_worker_is_not_ended_for_one_that_was_unwanted(bench: Bench) -> None:
+    bench.holds(limit=0)
+    bench.doom()
+    unwanted = bench.child.slot.held()
+    bench.child.slot.release()
+    bench.holds(limit=0)
+    assert bench.after(1) == []
+    bench.doom(unwanted)  # said again, too late
+    assert bench.after(KILL_AFTER + 1) == []
+    assert bench.child.reason == ""
+
+
+def test_nor_a_task_of_the_child_that_has_the_slot_next(bench: Bench) -> None:
+    bench.holds(limit=0)
+    bench.doom()
+    mark = bench.child.slot.raw.doomed
+    bench.child.slot.reset(2)
+    bench.child.number = 2
+    bench.holds(limit=0)
+    bench.child.slot.raw.doomed = mark  # a keeper that was held up in the middle of it
+    assert bench.after(KILL_AFTER + 1) == []
+
+
+def test_an_outcome_in_hand_is_written_though_its_task_is_unwanted(bench: Bench) -> None:
+    bench.holds(limit=0)
+    bench.doom()
+    bench.child.slot.raw.phase = Phase.FINISHING
+    assert bench.after(1) == []
+    bench.child.slot.raw.phase = Phase.RUNNING
+    assert bench.after(1) == [signal.SIGTERM]
+    bench.child.slot.raw.phase = Phase.FINISHING  # it ended at the same moment
+    assert bench.after(KILL_AFTER + 1) == []
+    bench.child.slot.release()
+    assert bench.after(1) == []
+    assert bench.child.reason == ""
 
 
 def test_the_next_task_of_the_worker_is_not_ended_for_the_last(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from argus_maint.models import Process
 from argus_maint.workers.worker import _resident
@@ -23,6 +24,7 @@ def test_max_tasks_replaces_a_worker_at_once_and_counts_as_no_loss(lab: Lab) -> 
     assert (first, third) == (second, fourth)
     assert len({first, third, fifth}) == 3
     assert worker.stop() == 0
+    assert worker.log.count("reason=max_tasks") == 2
     rows = Process.objects.filter(kind="worker", exit_status=0)
     assert set(rows.values_list("pid", "reason", "exit_signal")) >= {
         (first, "stopped", ""),
@@ -31,10 +33,11 @@ def test_max_tasks_replaces_a_worker_at_once_and_counts_as_no_loss(lab: Lab) -> 
 
 
 def test_a_worker_that_has_grown_is_replaced_after_its_task(lab: Lab) -> None:
-    lab.worker("--max-rss=200M").ready()
+    worker = lab.worker("--max-rss=200M").ready()
     assert len(set(pids(lab, 3))) == 1
     grown = lab.until_status(tasks.grow.enqueue(200), "SUCCESSFUL").return_value
     assert grown not in pids(lab, 2)
+    assert re.search(r"event=worker.stopped .* reason=max_rss rss=\d+M", worker.log)
 
 
 def test_resident_memory_is_what_the_process_has_now() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import psutil
 import pytest
 
-from argus_maint.models import Process
+from argus_maint.models import LedgerEntry, Process
 from tests import tasks
 from tests.lab import Lab, Supervised, until
 
@@ -68,6 +69,9 @@ def test_a_change_restarts_it_and_the_task_in_hand_is_run_again(life: Lab, site:
     assert len(set(row.worker_ids)) == len(row.worker_ids) > 1
     first = life.ledger(result)[0]
     assert (first.verdict, first.action, first.attempt) == ("exited", "requeued", 1)
+    assert (first.reason, first.counted) == ("shutdown", False)
+    assert first.noticed_by.startswith(worker.name)
+    assert not LedgerEntry.objects.filter(counted=True).exists()
 
 
 def test_it_ends_on_term(life: Lab) -> None:
@@ -75,3 +79,34 @@ def test_it_ends_on_term(life: Lab) -> None:
     tree = worker.tree()
     assert worker.stop() == 0
     until(lambda: not any(map(psutil.pid_exists, tree)), what="both processes gone")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_gives_the_task_in_hand_back_at_once(life: Lab, number: int) -> None:
+    worker = life.worker("--reload").ready()
+    result = tasks.wait_for.enqueue(life.path("go"))
+    os.kill(life.holder(result).pid, number)
+    worker.wait()
+    assert life.row(result).status == "READY"
+    (entry,) = life.ledger(result)
+    assert (entry.reason, entry.counted, entry.losses) == ("shutdown", False, 0)
+    assert not Process.objects.exclude(state="ended").exists()
+
+
+def test_a_kill_is_no_loss_either(life: Lab) -> None:
+    """SIGTERM to the reloader has it kill the process that works."""
+    worker = life.worker("--reload").ready()
+    result = tasks.wait_for.enqueue(life.path("go"))
+    pid = life.holder(result).pid
+    os.kill(pid, signal.SIGKILL)
+    worker.wait()
+    assert life.manage("maint", "rescue").stdout.startswith("DONE  1 task rescued")
+    (entry,) = life.ledger(result)
+    assert (entry.action, entry.reason, entry.counted) == ("requeued", "shutdown", False)
+
+
+def test_it_says_what_it_is(life: Lab) -> None:
+    worker = life.worker("--reload").ready()
+    (line,) = [line for line in worker.log.splitlines() if "event=worker.reloads" in line]
+    assert "without a supervisor" in line
+    assert "--no-reload" in line

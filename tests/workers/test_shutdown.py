@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from django.db import transaction
+from django.db.models import F
 
 from argus_maint.models import Process
 from tests import tasks
@@ -256,6 +261,63 @@ def test_a_worker_whose_supervisor_stands_still_is_not_left_to_it_for_long(lab: 
     assert (entry.verdict, entry.reason, entry.counted) == ("exited", "lost", True)
     os.kill(worker.pid, signal.SIGCONT)
     assert worker.stop() == 0
+
+
+def test_a_worker_that_died_while_its_supervisor_stood_still_is_not_registered_again(
+    lab: Lab,
+) -> None:
+    worker, result = busy(lab, "--lease=1.5")
+    os.kill(worker.pid, signal.SIGSTOP)
+    holder = lab.holder(result).pid
+    os.kill(holder, signal.SIGKILL)
+    until(lambda: gone(holder))
+
+    other = lab.worker("--lease=1.5", name="other").ready()
+    until(lambda: len(lab.row(result).worker_ids) == 2, what="the other has taken it")
+    (head,) = worker.rows("supervisor")
+    until(lambda: worker.rows("supervisor")[0].beats > head.beats + 3)
+
+    assert "process.replaced" not in worker.log
+    assert other.log.count("process.dead") == 1
+    os.kill(worker.pid, signal.SIGCONT)
+    go(lab)
+    lab.until_status(result, "SUCCESSFUL")
+    assert worker.stop() == 0
+
+
+@contextlib.contextmanager
+def nobody_can_write() -> Iterator[None]:
+    """The rows of all processes are locked, and on SQLite the whole database."""
+    with transaction.atomic():
+        Process.objects.update(name=F("name"))
+        yield
+
+
+def test_a_give_back_is_written_once_the_database_is_back(lab: Lab) -> None:
+    worker, result = busy(lab, "--grace=0")
+    with nobody_can_write():
+        worker.signal(signal.SIGTERM)
+        until(lambda: "worker.ended" in worker.log)
+        until(lambda: "keeper.waiting" in worker.log)
+    assert worker.wait() == 3
+    given_back(lab, result)
+    assert "supervisor.unwritten" not in worker.log
+
+
+def test_a_give_back_that_cannot_be_written_is_said_and_left_to_the_next(life: Lab) -> None:
+    patch = json.dumps({"argus_maint.workers.supervisor.PATIENCE": 2})
+    worker, result = busy(life, "--grace=0", LIFE_PATCH=patch)
+    with nobody_can_write():
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 3
+    (line,) = [each for each in worker.log.splitlines() if "supervisor.unwritten" in each]
+    assert f"task_ids={result.id}" in line
+    assert worker.log.splitlines()[-1].endswith("event=supervisor.stopped status=3")
+    life.worker(name="next")
+    go(life)
+    life.until_status(result, "SUCCESSFUL")
+    (entry,) = life.ledger(result)
+    assert (entry.reason, entry.counted) == ("lost", True)  # nobody can know
 
 
 def test_a_keeper_that_dies_before_it_has_signed_off_is_replaced_once_more(lab: Lab) -> None:

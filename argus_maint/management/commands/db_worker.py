@@ -6,8 +6,8 @@ command because ``argus_maint`` stands before ``django_tasks_db`` in INSTALLED_A
 
 from __future__ import annotations
 
+import atexit
 import logging
-import math
 import os
 import re
 import sys
@@ -28,36 +28,25 @@ from argus_maint.checks import TAG
 from argus_maint.conf import get_settings, resolve_lease
 from argus_maint.database import close_all
 from argus_maint.jobs.duties import forked_duties, threaded_duties
+from argus_maint.management.maint.arguments import Parser, age, count, duration
 from argus_maint.workers import children, output
 from argus_maint.workers.board import Board, Slot
 from argus_maint.workers.claim import Queues
 from argus_maint.workers.identity import new_incarnation, this_host
 from argus_maint.workers.keeper import Duties, Keeper, Member
 from argus_maint.workers.limits import STACK_SIGNAL
-from argus_maint.workers.orders import Order
+from argus_maint.workers.orders import Order, Outbox
 from argus_maint.workers.registry import Group
-from argus_maint.workers.supervisor import Supervisor, SupervisorOptions
+from argus_maint.workers.supervisor import GAVE_UP, Supervisor, SupervisorOptions
 from argus_maint.workers.worker import Worker, WorkerOptions, obey_only_the_pipe
 
+logger = log.get_logger(__name__)
 
-def _positive(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not (math.isfinite(number) and number > 0):
-        raise ArgumentTypeError(f"{text!r} is not a number of seconds above zero")
-    return number
+SIGN_OFF = 2.0  # seconds a reload waits for the task in hand to be given back
 
 
-def _not_negative(text: str) -> float:
-    return 0.0 if text in ("0", "0.0") else _positive(text)
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
+def _wrong(line: str) -> CommandError:
+    return CommandError(line, returncode=2)
 
 
 def _size(text: str) -> int:
@@ -73,8 +62,9 @@ class Command(StockCommand):
     help = (
         "Run workers that take tasks from the database. A supervisor starts them, restarts "
         "those that die, and gives what they were running back to the queue. Exit status: "
-        "0 stopped cleanly; 1 wrong settings; 2 wrong arguments; 3 tasks were still running "
-        "at the end of --grace and were given back; 4 with --batch, a worker died on the way."
+        "0 stopped cleanly; 1 wrong settings, or with --batch no tables; 2 wrong arguments; "
+        "3 tasks were still running at the end of --grace and were given back; 4 with --batch, "
+        "a worker died on the way."
     )
     # All checks would import the URLconf, and with it most of the site, into a process
     # that never runs a task. A worker imports what its tasks need.
@@ -82,6 +72,7 @@ class Command(StockCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The stock command's arguments, whichever its version, and ours."""
+        parser.__class__ = Parser  # Django makes it, and asks nobody which class
         super().add_arguments(parser)
         if "--exclude-queues" not in parser._option_string_actions:  # 0.12.0
             parser.add_argument(
@@ -91,33 +82,35 @@ class Command(StockCommand):
                 help="Queues to exclude. Separate multiple with a comma.",
             )
         parser.set_defaults(reload=None, worker_id=None)
-        ours = parser.add_argument_group("supervision (argus_maint)")
+        ours = parser.add_argument_group(
+            "supervision (argus_maint)", "A TIME is a number of seconds, or such as 30s, 10m or 2h."
+        )
         ours.add_argument(
             "--processes",
-            type=_count,
+            type=count,
             default=1,
             metavar="N",
             help="Worker processes to run (default: %(default)s).",
         )
         ours.add_argument(
             "--time-limit",
-            type=_positive,
-            metavar="SECONDS",
+            type=age,
+            metavar="TIME",
             help="Report a task that runs longer, with its stack, unless its own policy has a "
             "limit. It is ended only where its policy says on_overdue: kill (default: none).",
         )
         ours.add_argument(
             "--lease",
-            type=_positive,
-            metavar="SECONDS",
+            type=age,
+            metavar="TIME",
             help="After this long without a heartbeat others may take this host for dead. The "
             "beat becomes a third of it (default: the setting PROCESSES, else 15 s).",
         )
         ours.add_argument(
             "--grace",
-            type=_not_negative,
+            type=duration,
             default=30.0,
-            metavar="SECONDS",
+            metavar="TIME",
             help="Time for running tasks to finish after SIGTERM, SIGINT, SIGQUIT or SIGHUP; "
             "then they are given back to the queue. A second signal ends it at once "
             "(default: %(default)g).",
@@ -130,6 +123,12 @@ class Command(StockCommand):
             "like 512M (default: never).",
         )
         for action in parser._actions:
+            if "--reload" in action.option_strings:
+                action.help = (
+                    "One worker in one process, restarted when code changes, without a supervisor "
+                    "and with no time for tasks to finish: for development (default: DEBUG, unless "
+                    "--processes is above 1 or --batch is given)."
+                )
             if "--max-tasks" in action.option_strings:
                 action.help = (
                     "Replace a worker after this many tasks; with --batch it ends instead "
@@ -160,7 +159,7 @@ class Command(StockCommand):
         try:
             lease, beat = resolve_lease(options["lease"], None, config)
         except ValueError as error:
-            raise CommandError(f"--lease: {error}") from error
+            raise _wrong(f"--lease: {error}") from error
         reload = self._reload(options)
         host = this_host()
         incarnation = new_incarnation()
@@ -188,6 +187,7 @@ class Command(StockCommand):
                 "excluded": list(queues.excluded),
                 "backend": queues.backend_name,
                 "processes": options["processes"],
+                "reload": reload,
                 "python": sys.version.split()[0],
                 "django": get_version(),
                 "django_tasks_db": version("django-tasks-db"),
@@ -206,6 +206,8 @@ class Command(StockCommand):
             beat=beat,
             batch=options["batch"],
             max_tasks=options["max_tasks"],
+            name=name,
+            incarnation=incarnation,
         )
         board = Board(options["processes"])
         with output.never_waiting():
@@ -222,9 +224,9 @@ class Command(StockCommand):
         """What the stock parser lets through, and its worker then trips over."""
         for flag, name in (("--interval", "interval"), ("--backend", "backend_name")):
             if options[name] is None:
-                raise CommandError(f"{flag} needs a value")
+                raise _wrong(f"{flag} needs a value")
         if options["max_tasks"] is not None and options["max_tasks"] < 1:  # 0.12.0
-            raise CommandError("--max-tasks must be 1 or more")
+            raise _wrong("--max-tasks must be 1 or more")
 
     def _reload(self, options: dict[str, Any]) -> bool:
         """Whether to run one worker in this process, and restart it when code changes."""
@@ -233,7 +235,7 @@ class Command(StockCommand):
             self.stderr.write("--reload and --batch exclude each other; going on without --reload")
             return False
         if asked and options["processes"] > 1:
-            raise CommandError("--reload runs one worker: leave out --processes, or --reload")
+            raise _wrong("--reload runs one worker: leave out --processes, or --reload")
         if asked is None:
             return bool(
                 django_settings.DEBUG and not options["batch"] and options["processes"] == 1
@@ -244,9 +246,9 @@ class Command(StockCommand):
         names = tuple(filter(None, (options["queue_name"] or "").split(",")))
         excluded = tuple(filter(None, (options["exclude_queues"] or "").split(",")))
         if not names:
-            raise CommandError("--queue-name names no queue: give one, several with commas, or '*'")
+            raise _wrong("--queue-name names no queue: give one, several with commas, or '*'")
         if excluded and "*" not in names:
-            raise CommandError("--exclude-queues can only be used with --queue-name=*")
+            raise _wrong("--exclude-queues can only be used with --queue-name=*")
         return Queues(options["backend_name"], names, excluded)
 
 
@@ -279,20 +281,42 @@ class _Crew:
         crew += [Member(number, pid, board.slots[place]) for number, pid, place in members]
         children.ignore_signals()
         children.unblock()
-        self._keeper(board, crew, pending, orders, forked_duties()).run()
+        keeper = self._keeper(board, crew, pending, orders, forked_duties())
+        keeper.run()
+        if keeper.gave_up:
+            children.flush()
+            os._exit(GAVE_UP)
 
     def run_in_process(self) -> None:
         """``--reload``: one worker in this thread, the keeper in another."""
+        logger.info(
+            "worker.reloads",
+            what="one process that restarts when code changes, without a supervisor",
+            hint="--no-reload is the real thing",
+        )
         board = Board(1)
         slot = board.slots[0]
         slot.reset(1)
-        orders, _open = os.pipe()
+        (to_keeper, keeper_end), (to_worker, worker_end) = _pipe(), _pipe()
         pid = os.getpid()
-        keeper = self._keeper(
-            board, [Member(0, pid, None), Member(1, pid, slot)], [], os.pipe()[0], threaded_duties()
-        )
-        threading.Thread(target=keeper.run, name="argus_maint keeper", daemon=True).start()
-        Worker(self.options, slot, 1, orders).run()
+        members = [Member(0, pid, None), Member(1, pid, slot)]
+        keeper = self._keeper(board, members, [], keeper_end, threaded_duties())
+        thread = threading.Thread(target=keeper.run, name="argus_maint keeper", daemon=True)
+        thread.start()
+
+        def give_back() -> None:
+            """At a reload or a signal: what a supervisor does at the end of the grace."""
+            os.write(to_worker, b"s")
+            outbox = Outbox()
+            outbox.connect(to_keeper)
+            reason = "shutdown" if slot.held() else "stopped"
+            epoch = slot.raw.epoch
+            outbox.add("exit", number=1, epoch=epoch, signal="", status=None, reason=reason)
+            outbox.add("stop")
+            thread.join(SIGN_OFF)
+
+        atexit.register(give_back)
+        Worker(self.options, slot, 1, worker_end).run()
 
     def _keeper(
         self,
@@ -312,4 +336,11 @@ class _Crew:
             duties,
             beat=self.beat,
             retention=self.retention,
+            batch=self.options.batch,
         )
+
+
+def _pipe() -> tuple[int, int]:
+    """The end to write to, and the end to read from."""
+    read, write = os.pipe()
+    return write, read

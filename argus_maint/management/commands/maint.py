@@ -5,17 +5,18 @@ The work is done elsewhere: each subcommand is a module of ``management.maint``.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import Error, InterfaceError, OperationalError, ProgrammingError
+from django.db import Error, InterfaceError, OperationalError
 
 from argus_maint import log
 from argus_maint.checks import TAG
-from argus_maint.database import task_database
+from argus_maint.database import MIGRATE, task_database, what_helps
 from argus_maint.management.maint import fail, history, requeue, rescue, status, tasks
 from argus_maint.management.maint.arguments import Parser, add_subcommand
 from argus_maint.management.maint.context import Context
@@ -23,7 +24,7 @@ from argus_maint.observe.screen import Screen
 
 SUBCOMMANDS = {each.NAME: each for each in (status, rescue, tasks, requeue, fail, history)}
 INTERRUPTED = 130
-_MISSING = ("no such table", "does not exist", "doesn't exist")
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
 class Command(BaseCommand):
@@ -45,6 +46,8 @@ class Command(BaseCommand):
         logger = logging.getLogger(log.ROOT)
         if options["verbosity"] < 2 and not logger.hasHandlers():
             logger.addHandler(logging.NullHandler())  # what happens is on the screen already
+        if getattr(self.stdout, "_out", self.stdout) is None:  # as Python has it after >&-
+            raise CommandError("There is no standard output to write to.")
         colours = (options["no_color"], options["force_color"])
         try:
             context = Context(
@@ -54,9 +57,13 @@ class Command(BaseCommand):
         except Error as error:
             raise CommandError(_plainly(error)) from error
         except BrokenPipeError:  # the reader, head or less, has seen enough
-            # Else Python complains once more when it flushes at the end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _write_no_more()
             sys.exit(1)
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+            _write_no_more()
+            raise CommandError(f"The output cannot be written: {error.strerror}") from error
         except KeyboardInterrupt:
             self.stderr.write("interrupted")
             sys.exit(INTERRUPTED)
@@ -64,14 +71,17 @@ class Command(BaseCommand):
             sys.exit(code)
 
 
+def _write_no_more() -> None:
+    """Else Python complains once more when it flushes at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _plainly(error: Exception) -> str:
     """What is wrong with the database, on one line, and what to do."""
     text = " ".join(str(error).split())
-    if isinstance(error, (ProgrammingError, OperationalError)) and any(
-        each in text for each in _MISSING
-    ):
-        if "table" in text.lower() or "relation" in text:
-            return f"A table is missing: run manage.py migrate. ({text})"
+    hint = what_helps(error)
+    if hint == MIGRATE:
+        return f"A table is missing: {hint}. ({text})"
     if isinstance(error, (OperationalError, InterfaceError)):
-        return f"The database does not answer: {text}"
+        return f"The database does not answer: {text}" + (f" ({hint})" if hint else "")
     return f"The database refused: {text}"

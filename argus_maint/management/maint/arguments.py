@@ -11,6 +11,7 @@ from argparse import (
     RawDescriptionHelpFormatter,
     _ArgumentGroup,
 )
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from django.core.management.base import CommandParser
@@ -34,19 +35,25 @@ class Parser(CommandParser):
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit 2; as an exception where there is no command line."""
+        message = _helpful(message, self._option_string_actions)
         if not self.called_from_command_line:
-            super().error(_helpful(message))
+            super().error(message)
             raise AssertionError  # Django's stubs do not say that it raises
-        print(f"{self.prog}: {_helpful(message)} (see {self.prog} --help)", file=sys.stderr)
+        print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
         sys.exit(2)
 
 
-def _helpful(message: str) -> str:
+def _helpful(message: str, options: Iterable[str]) -> str:
     unknown = re.match(r"argument \S+: invalid choice: '(.*?)' \(choose from (.*)\)$", message)
     if unknown:
         known = [each.strip(" '") for each in unknown[2].split(",")]
         near = did_you_mean(unknown[1], known)
         return f"there is no {unknown[1]!r};{near or ' it must be one of ' + ', '.join(known)}"
+    if message.endswith("is not a database backend"):  # the stock command's words
+        return f"{message}: look at the setting TASKS"
+    option = re.match(r"unrecognized arguments: (--[^\s=]+)", message)
+    if option:
+        return f"{message};{did_you_mean(option[1], options)}".rstrip(";")
     return message
 
 
@@ -108,12 +115,17 @@ def pattern(text: str) -> str:
     return text.strip()
 
 
-def age(text: str) -> float:
-    """A duration longer than 0, in seconds."""
+def duration(text: str) -> float:
+    """A duration, 0 included, in seconds."""
     try:
-        seconds = parse_duration(text, what="it")
+        return parse_duration(text, what="it")
     except ValueError as error:
         raise ArgumentTypeError(str(error)) from error
+
+
+def age(text: str) -> float:
+    """A duration longer than 0, in seconds."""
+    seconds = duration(text)
     if not seconds:
         raise ArgumentTypeError("it must be longer than 0, such as 30s, 10m, 2h or 7d")
     return seconds

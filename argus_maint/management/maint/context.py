@@ -58,7 +58,8 @@ def known_backend(alias: str) -> str:
     if alias and alias not in aliases:
         known = ", ".join(sorted(aliases))
         raise CommandError(
-            f"TASKS has no backend {alias!r}.{did_you_mean(alias, aliases)} It has: {known}."
+            f"TASKS has no backend {alias!r}.{did_you_mean(alias, aliases)} It has: {known}.",
+            returncode=2,
         )
     return alias
 

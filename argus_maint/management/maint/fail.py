@@ -17,13 +17,14 @@ them, and keep a record of who did it (maint history). Nothing is deleted: a tas
 be requeued later.
 
   READY         will not run
-  RUNNING       only if its worker is dead; never under a living one
+  RUNNING       only if its worker is dead; --kill ends a living one first
   FAILED        nothing to do
   SUCCESSFUL    refused"""
 EXAMPLES = """\
 examples:
   manage.py maint fail 0f3c9a1e --why "customer is gone"
   manage.py maint fail --ready --task shop.tasks.newsletter --older-than 1d --dry-run
+  manage.py maint fail 0f3c9a1e --kill --why "hangs"
   manage.py maint fail --unregistered --older-than 1h
 
 exit status: 0 done, or nothing to do; 1 something could not be done, and is named;

@@ -11,6 +11,7 @@ from django.utils import timezone
 from rich.text import Text
 
 from argus_maint.backends import search
+from argus_maint.backends.database import READY
 from argus_maint.dbtime import db_now
 from argus_maint.jobs.targets import RIVALS, ambiguous
 from argus_maint.management.maint.arguments import (
@@ -23,10 +24,13 @@ from argus_maint.management.maint.arguments import (
 )
 from argus_maint.management.maint.context import Context, known_backend
 from argus_maint.models import LedgerEntry
-from argus_maint.observe import history
+from argus_maint.observe import history, present
 from argus_maint.observe.history import Query
+from argus_maint.observe.present import Present
 from argus_maint.observe.render import ACT_COLUMNS, act_cells, action, after, cause_of
 from argus_maint.observe.screen import DIM, HEAD, Cell, Column, clean, join, styled, table
+
+LONGEST_WHY = 60  # characters of a reason in the list
 
 NAME = "history"
 SUMMARY = "what was done to which task, by whom and on what evidence"
@@ -34,13 +38,14 @@ HELP = """\
 Show the ledger, newest first: every rescue, every act by hand, every overdue task
 that was reported and every late result that was refused. It outlives the tasks
 themselves. With --task the evidence is shown in full, with the stack of a task that
-was overdue.
+was overdue, and what the task is now: for a FAILED one its exception and traceback.
 
 "after" is the time from the last proof of life of the worker to the act."""
 EXAMPLES = """\
 examples:
   manage.py maint history --since 2h
   manage.py maint history --task 0f3c9a1e
+  manage.py maint history --by alice
   manage.py maint history --worker web1 --action quarantined
 
 exit status: 0 it could look; 1 it could not, or no such task; 2 wrong arguments"""
@@ -64,6 +69,12 @@ def add_arguments(parser: Arguments) -> None:
         help="Only tasks that were with this worker: its id, name.number, or its supervisor.",
     )
     parser.add_argument(
+        "--by",
+        default="",
+        metavar="NAME",
+        help="Only what this person or supervisor did: name, or name@host.",
+    )
+    parser.add_argument(
         "--action", choices=LedgerEntry.Action.values, default="", help="Only this kind of act."
     )
     add_backend(parser)
@@ -80,22 +91,25 @@ def run(context: Context, options: dict[str, Any]) -> int:
         task_id=_resolve(options["task"], using) if options["task"] else None,
         since=db_now(using) - timedelta(seconds=options["since"]) if options["since"] else None,
         worker=options["worker"],
+        by=options["by"],
         action=options["action"],
         backend=known_backend(options["backend"]),
     )
     entries = list(query.rows(using)[: most + 1])
     more, entries = len(entries) > most, entries[:most]
+    now = present.look(query.task_id, using) if query.task_id is not None else None
     if options["json"]:
         context.json(
             {
                 "kind": "argus_maint.history",
                 "version": 1,
+                "task": now.as_dict() if now is not None else None,
                 "entries": history.as_dicts(entries),
                 "truncated": more,
             }
         )
     elif options["task"]:
-        context.show(_in_full(entries))
+        context.show(_in_full(now, entries))
     else:
         context.show(page(entries, more, using, context.out.width))
     return 0
@@ -121,10 +135,16 @@ def page(entries: list[LedgerEntry], more: bool, using: str, width: int | None) 
     columns = [
         Column(f"when ({timezone.get_current_timezone_name()})" if settings.USE_TZ else "when"),
         *ACT_COLUMNS,
-        Column("noticed by", least=8),
+        Column("by", least=8),
+        Column("why", least=12),
     ]
     rows: list[list[Cell]] = [
-        [moment(entry.acted_at), *act_cells(entry, short[entry.task_id]), entry.noticed_by]
+        [
+            moment(entry.acted_at),
+            *act_cells(entry, short[entry.task_id]),
+            entry.noticed_by,
+            _shortened(why_of(entry)),
+        ]
         for entry in entries
     ]
     lines = table(columns, rows, width, indent=0)
@@ -139,27 +159,61 @@ def moment(value: datetime, *, zone: bool = False) -> str:
     return f"{local:%Y-%m-%d %H:%M:%S}" + (f" {local:%Z}" if zone and local.tzinfo else "")
 
 
-def _in_full(entries: list[LedgerEntry]) -> list[Text]:
-    if not entries:
+def why_of(entry: LedgerEntry) -> str:
+    """The reason that a person gave with --why."""
+    manual = entry.verdict == LedgerEntry.Verdict.MANUAL
+    return entry.evidence.partition(" Why: ")[2] if manual else ""
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_WHY else text[: LONGEST_WHY - 1] + "…"
+
+
+def _in_full(now: Present | None, entries: list[LedgerEntry]) -> list[Text]:
+    """What the task is now, then each act on it."""
+    told: Any = now.row.attempt if now is not None else entries[0] if entries else None
+    if told is None:
         return [styled("nothing on record for this task", DIM)]
-    newest = entries[0]
-    lines = [
-        join(styled(str(newest.task_id), HEAD), f"  {newest.task_path}  queue {newest.queue_name}")
-    ]
+    lines = [join(styled(str(told.task_id), HEAD), f"  {told.task_path}  queue {told.queue_name}")]
+    lines += _now(now) if now is not None else [_fact("now", "gone: its row was deleted")]
+    if not entries:
+        lines += [Text(), styled("nothing on record: nobody had to act on it", DIM)]
     for entry in entries:
         lines += [Text(), *_block(entry)]
     return lines
 
 
+def _now(now: Present) -> list[Text]:
+    """Its state, and why it is FAILED; never its arguments, which may be secret."""
+    attempt, row = now.row.attempt, now.row
+    state = attempt.status + (f" with {row.exception}" if row.exception else "")
+    since = f" since {moment(now.since, zone=True)}" if now.since is not None else ""
+    due = f", due {moment(row.run_after, zone=True)}" if row.run_after is not None else ""
+    lines = [_fact("now", state + since + (due if attempt.status == READY else ""))]
+    if attempt.number:
+        lines.append(_fact("attempt", f"{attempt.number}, with worker {attempt.owner}"))
+    return lines + _indented(now.traceback)
+
+
+def _fact(name: str, value: str) -> Text:
+    return join(styled(f"  {name:<11}", DIM), value)
+
+
+def _indented(text: str) -> list[Text]:
+    return [Text("    " + clean(line.expandtabs())) for line in text.splitlines()]
+
+
 def _block(entry: LedgerEntry) -> list[Text]:
     """All that is known of one act."""
-    reason = f", {entry.reason}" if entry.reason else ""
+    cause = cause_of(entry)
+    if entry.reason not in cause:
+        cause += f", {entry.reason}"
     lines = [
         join(
             moment(entry.acted_at, zone=True),
             "  ",
             action(entry),
-            f"  {cause_of(entry)}{reason}, attempt {entry.attempt}",
+            f"  {cause}, attempt {entry.attempt}",
         )
     ]
     where = f" on {entry.host}" if entry.host else ""
@@ -170,10 +224,9 @@ def _block(entry: LedgerEntry) -> list[Text]:
         ("losses", str(entry.losses) if entry.losses else ""),
         ("runs again", f"after {entry.delay:g} s" if entry.delay else ""),
     ]
-    lines += [join(styled(f"  {name:<11}", DIM), value) for name, value in facts if value]
-    evidence = entry.evidence.splitlines() or [""]
-    lines += [join(styled(f"  {'evidence':<11}", DIM), evidence[0])]
-    return lines + [Text("    " + clean(line.expandtabs())) for line in evidence[1:]]
+    lines += [_fact(name, value) for name, value in facts if value]
+    first, _, rest = entry.evidence.partition("\n")
+    return [*lines, _fact("evidence", first), *_indented(rest)]
 
 
 def _last_alive(entry: LedgerEntry) -> str:

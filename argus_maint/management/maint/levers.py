@@ -66,6 +66,12 @@ def add_common(parser: Arguments, verb: Verb) -> None:
     parser.add_argument(
         "--yes", action="store_true", help=f"Do not ask before more than {ASK_ABOVE} tasks."
     )
+    parser.add_argument(
+        "--kill",
+        action="store_true",
+        help=f"If a task is running, have its worker ended first (TERM, 5 s later KILL), "
+        f"then {word} it. Takes a beat or two; by id.",
+    )
     parser.add_argument("--why", type=why, metavar="TEXT", help="A reason, kept in the ledger.")
     add_json(parser, "levers")
 
@@ -98,6 +104,8 @@ def _check_combination(kind: str, options: dict[str, Any]) -> None:
         raise wrong("--unregistered needs --older-than AGE, such as 1h.")
     if options.get("again") and kind:
         raise wrong("--again goes with ids.")
+    if options["kill"] and kind:
+        raise wrong("--kill goes with ids.")
     if options.get("since") and kind != "failed":
         raise wrong("--since goes with --failed.")
     if options["older_than"] and kind not in ("ready", "unregistered"):
@@ -152,6 +160,7 @@ def run(verb: Verb, context: Context, options: dict[str, Any]) -> int:
         again=bool(options.get("again")),
         unregistered_after=options["older_than"] if kind == "unregistered" else None,
         dry_run=options["dry_run"],
+        kill=options["kill"],
     )
     tally = Tally(lever, found, by_id=bool(options["ids"]))
     try:

@@ -16,7 +16,7 @@ Put tasks back to READY, due now, and keep a record of who did it (maint history
 
   FAILED        runs again, and the losses counted so far are forgiven
   READY         not yet due: is made due now
-  RUNNING       only if its worker is dead; never under a living one
+  RUNNING       only if its worker is dead; --kill ends a living one first
   SUCCESSFUL    only by id and with --again
 
 A task runs with the arguments it had, and with effects it may have had already."""

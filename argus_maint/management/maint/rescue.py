@@ -164,7 +164,9 @@ def page(rescue: Rescue, options: dict[str, Any], width: int | None) -> list[Tex
 def _headline(rescue: Rescue) -> Text:
     acts, dead = count(len(rescue.acts), "task"), count(len(rescue.ended), "process", "processes")
     if rescue.dry_run:
-        return join(styled("DRY RUN", HEAD), f"  {acts} to rescue, {dead} found dead, nothing done")
+        again = "" if not rescue.acts else "; without --dry-run it is done"
+        found = f"  {acts} to rescue, {dead} found dead, nothing done{again}"
+        return join(styled("DRY RUN", HEAD), found)
     waited = f", after {span(rescue.waited)}" if rescue.waited else ""
     return join(styled("DONE", HEAD), f"  {acts} rescued, {dead} found dead{waited}")
 

@@ -81,7 +81,7 @@ class Tally:
 
     def _headline(self) -> Text:
         would, done = WORDS[self.lever.verb]
-        head = "DRY RUN" if self.lever.dry_run else "STOPPED" if self.stopped else "DONE"
+        head = "DRY RUN" if self.lever.dry_run else "STOPPED" if self.stopped else self._done()
         told = f"would {would}" if self.lever.dry_run else done
         parts = [f"{self.counts[Outcome.DONE]:,} {told}"]
         parts += [
@@ -90,6 +90,11 @@ class Tally:
             if each is not Outcome.DONE and self.counts[each]
         ]
         return join(styled(head, HEAD + (" red" if self.failed else "")), "  ", ", ".join(parts))
+
+    def _done(self) -> str:
+        if self.counts[Outcome.DONE]:
+            return "DONE"
+        return "REFUSED" if self.counts[Outcome.REFUSED] else "NOTHING DONE"
 
     def _loose_ends(self) -> list[Text]:
         lines = []
@@ -112,6 +117,7 @@ _SHORT = {
     Outcome.YOUNG: "not seen for long enough",
     Outcome.LOCKED: "locked",
     Outcome.ERROR: "with an error",
+    Outcome.ASKED: "not yet done",
 }
 
 

@@ -26,6 +26,7 @@ that reads the whole table.
   running       all that are RUNNING          lost        RUNNING, its worker dead
   overdue       RUNNING past its time limit   unregistered   RUNNING under a worker
   failed, successful                                         that never registered
+  quarantined   FAILED: it has lost its worker too often
 
 The age is the time in that state; ~ says that the clocks of two hosts were compared.
 The id is cut to what names one task only; every other subcommand takes it so."""
