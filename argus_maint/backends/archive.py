@@ -31,7 +31,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from django.conf import settings
 from django.db import Error, connections, models
@@ -60,6 +60,19 @@ Redact = Callable[[dict[str, Any]], Any]
 def suffix() -> str:
     """Of the files that are written here."""
     return ".jsonl.gz" if _zstd is None else ".jsonl.zst"
+
+
+def decompressor(stream: BinaryIO) -> BinaryIO:
+    """A ``.zst`` stream, unpacked, frame after frame.
+
+    Raises ArchiveError where nothing here can unpack it.
+    """
+    if _zstd is None:
+        raise ArchiveError("this Python cannot read .zst: pip install 'argus-maint[zstd]'")
+    if hasattr(_zstd, "ZstdFile"):
+        return cast(BinaryIO, _zstd.ZstdFile(stream))
+    reader = _zstd.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
+    return cast(BinaryIO, reader)
 
 
 def _compress(data: bytes) -> bytes:

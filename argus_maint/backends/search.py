@@ -13,9 +13,11 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from datetime import timezone as dt_timezone
 from fnmatch import fnmatchcase
 from typing import Any
 
+from django.conf import settings
 from django.db import connections
 from django.db.models import CharField, F, Lookup, Q, QuerySet, Value
 from django.db.models.functions import Cast
@@ -216,3 +218,31 @@ def finished(
     if older_than is not None:
         rows = rows.filter(finished_at__lte=older_than)
     return rows.order_by("-finished_at", "pk")
+
+
+def has_queue(name: str, using: str) -> bool:
+    """Whether the setting TASKS or any task names this queue."""
+    if any(name in configured_queues(alias) for alias in getattr(settings, "TASKS", None) or {}):
+        return True
+    return DBTaskResult.objects.using(using).filter(queue_name=name).exists()
+
+
+def configured_queues(alias: str) -> set[str]:
+    """The queues that the setting TASKS names for a backend; none: any may be used."""
+    backend = (getattr(settings, "TASKS", None) or {}).get(alias, {})
+    return set(backend.get("QUEUES", ["default"]) or ())
+
+
+def has_path(pattern: str, using: str) -> bool:
+    """Whether any task's path matches. May read the whole table."""
+    wanted = Filter(pattern=pattern)
+    return bool(first(DBTaskResult.objects.using(using).order_by(), wanted, 1))
+
+
+def as_iso(value: datetime | str) -> str:
+    """A time of the neighbour's as the database gave it, as ISO 8601."""
+    if isinstance(value, str):  # SQLite, where an aggregate has no type
+        value = datetime.fromisoformat(value)
+    if settings.USE_TZ and timezone.is_naive(value):
+        value = value.replace(tzinfo=dt_timezone.utc)
+    return value.isoformat()

@@ -137,6 +137,20 @@ class Walk:
                 rows += cursor.fetchall()
         return rows
 
+    def count(self, columns: Sequence[str], pieces: Sequence[Condition]) -> list[tuple[Any, ...]]:
+        """These rows by columns: their values, how many, the first time and the last."""
+        names, time = ", ".join(columns), self.source.time
+        rows: list[tuple[Any, ...]] = []
+        with self.connection.cursor() as cursor:
+            for where in pieces:
+                cursor.execute(
+                    f"SELECT {names}, count(*), min({time}), max({time}) "  # noqa: S608
+                    f"FROM {self.source.table} WHERE {where.sql} GROUP BY {names}",
+                    where.params,
+                )
+                rows += cursor.fetchall()
+        return rows
+
     def keys(self, keys: Sequence[Any]) -> Condition:
         """The rows with these keys, which are still where they were."""
         if self.connection.vendor == "sqlite":  # one value, however many there are

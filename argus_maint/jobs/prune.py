@@ -2,7 +2,7 @@
 
 Using it::
 
-    report = prune(Order(using="default", selection=Selection(get_settings().retention)))
+    report = prune(order_of("default", duty=0.5))  # what is not named is as in the settings
 
 It walks through finished rows in the order of our index, oldest first, and deletes a small
 batch at a time in a short transaction of its own. Batches are as large as their time
@@ -39,12 +39,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import OperationalError
+from django.utils.module_loading import import_string
 
 from argus_maint.backends import pressure
 from argus_maint.backends.archive import Archive
 from argus_maint.backends.walk import Condition, Place, Walk
 from argus_maint.clock import now
+from argus_maint.conf import get_settings
 from argus_maint.database import discard, is_locked, short_transaction
+from argus_maint.exceptions import ArchiveError
 from argus_maint.jobs.expiry import Selection, Step, kind_of, own_steps, steps
 from argus_maint.jobs.pace import MOST, PATIENCE, Pace
 from argus_maint.log import get_logger
@@ -71,6 +74,31 @@ class Order:
     archive: Archive | None = None
     own_tables: bool = True
     tell: Callable[[Report], None] = lambda report: None
+
+
+def order_of(using: str, **values: Any) -> Order:
+    """An order by the settings; ``values`` win over them.
+
+    Raises ArchiveError when the redaction cannot be imported.
+    """
+    config = get_settings()
+    values.setdefault("selection", Selection(config.retention))
+    for name in ("target", "duty", "max_seconds", "max_replica_lag"):
+        values.setdefault(name, getattr(config.prune, name))
+    if "archive" not in values and config.prune.archive is not None:
+        values["archive"] = archive_in(config.prune.archive)
+    return Order(using, **values)
+
+
+def archive_in(folder: str) -> Archive:
+    """An archive with the site's redaction."""
+    name = get_settings().prune.redact
+    if name is None:
+        return Archive(folder)
+    try:
+        return Archive(folder, import_string(name))
+    except ImportError as error:
+        raise ArchiveError(f'PRUNE["redact"] cannot be imported: {error}') from error
 
 
 @dataclass(slots=True)
@@ -116,6 +144,8 @@ class _Pass:
         self.errors = 0  # in a row
 
     def run(self) -> Report:
+        if self.order.archive is not None:
+            self.order.archive.check()
         try:
             for step in steps(self.order.selection, self.using):
                 walk = Walk(step.source, step.until, self.using, since=step.begin)
@@ -125,6 +155,9 @@ class _Pass:
                 self._through(step.source.table, walk, step)
         except _Enough as enough:
             self.report.stopped = str(enough)
+        finally:
+            if self.order.archive is not None:
+                self.order.archive.close()
         self.report.note = pressure.long_transaction(self.using)
         self.report.seconds = now() - self.began
         self._log_end()

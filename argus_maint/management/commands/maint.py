@@ -17,12 +17,22 @@ from django.db import Error, InterfaceError, OperationalError
 from argus_maint import log
 from argus_maint.checks import TAG
 from argus_maint.database import MIGRATE, task_database, what_helps
-from argus_maint.management.maint import fail, history, requeue, rescue, status, tasks
+from argus_maint.management.maint import (
+    archive,
+    fail,
+    history,
+    prune,
+    requeue,
+    rescue,
+    status,
+    tasks,
+)
 from argus_maint.management.maint.arguments import Parser, add_subcommand
 from argus_maint.management.maint.context import Context
 from argus_maint.observe.screen import Screen
 
-SUBCOMMANDS = {each.NAME: each for each in (status, rescue, tasks, requeue, fail, history)}
+_MODULES = (status, rescue, tasks, requeue, fail, history, prune, archive)
+SUBCOMMANDS = {each.NAME: each for each in _MODULES}
 INTERRUPTED = 130
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 

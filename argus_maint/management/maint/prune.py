@@ -1,0 +1,303 @@
+"""``maint prune``."""
+
+from __future__ import annotations
+
+import logging
+from argparse import ArgumentTypeError
+from dataclasses import replace
+from typing import Any
+
+from django.core.management.base import CommandError
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from argus_maint import log
+from argus_maint.backends import search
+from argus_maint.conf import get_settings
+from argus_maint.exceptions import ArchiveError
+from argus_maint.jobs.expiry import Selection
+from argus_maint.jobs.plan import Plan, plan
+from argus_maint.jobs.prune import Order, Report, archive_in, order_of, prune
+from argus_maint.management.maint.arguments import Arguments, add_filters, add_json, age, count
+from argus_maint.management.maint.context import Context, known_backend, term_is_an_interrupt
+from argus_maint.observe.screen import DIM, HEAD, WARN, Cell, Column, join, span, styled, table
+from argus_maint.options import share
+from argus_maint.retention import KINDS, Retention
+
+NAME = "prune"
+SUMMARY = "delete finished tasks past their retention, gently"
+HELP = """\
+Delete finished tasks that are older than ARGUS_MAINT["RETENTION"] says (successful
+ones 14 days, failed ones 90 days, quarantined ones never, unless it says otherwise),
+the oldest first, in batches so small that the queue does not notice. READY and
+RUNNING tasks are never touched. It can be stopped at any time; the next run goes on.
+Our own records past their retention go too, unless only some tasks are asked for.
+
+With an archive every task is written to a file and fsynced before it is deleted."""
+EXAMPLES = """\
+examples:
+  manage.py maint prune --dry-run                what would go, and how long it takes
+  manage.py maint prune --max-seconds 600        a crontab line for every night
+  manage.py maint prune --task 'shop.tasks.sync_*' --older-than 1d
+  manage.py maint prune --archive /var/backups/tasks
+
+exit status: 0 done, or stopped where it was told to; 1 it could not go on, and says
+why; 2 wrong arguments, nothing was deleted; 130 interrupted"""
+SHORTEST = 3600.0  # seconds of retention without --force
+
+
+def add_arguments(parser: Arguments) -> None:
+    """Options of this subcommand."""
+    parser.add_argument(
+        "--dry-run", action="store_true", help="Say what would go, and delete nothing."
+    )
+    add_filters(parser)
+    for kind, text in (
+        ("--older-than", "Successful and failed tasks that finished this long ago"),
+        ("--successful", "Successful tasks that finished this long ago"),
+        ("--failed", "Failed tasks that finished this long ago"),
+        ("--quarantined", "Quarantined tasks that finished this long ago"),
+    ):
+        parser.add_argument(
+            kind,
+            type=age,
+            metavar="AGE",
+            help=f"{text}, as 12h or 30d, whatever the settings say.",
+        )
+    parser.add_argument(
+        "--force", action="store_true", help="Allow a retention shorter than an hour."
+    )
+    parser.add_argument("--max-seconds", type=age, metavar="TIME", help="Stop after this long.")
+    parser.add_argument("--max-rows", type=count, metavar="N", help="Stop after so many rows.")
+    parser.add_argument(
+        "--duty",
+        type=_share,
+        metavar="SHARE",
+        help="Share of the time that is spent deleting, at most 1 (default: as set, else 0.25).",
+    )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--archive", metavar="FOLDER", help="Write what is deleted there first (default: as set)."
+    )
+    where.add_argument(
+        "--no-archive", action="store_true", help="Write nothing, whatever the settings say."
+    )
+    add_json(parser, "prune")
+
+
+def _share(text: str) -> float:
+    try:
+        return share(float(text), "it")
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!r} is not a number above 0 and at most 1") from error
+
+
+def run(context: Context, options: dict[str, Any]) -> int:
+    """Plan or prune, and tell."""
+    try:
+        order = _order(context, options)
+        if options["dry_run"]:
+            return _show_plan(context, plan(order), order, options)
+        report = _prune(context, order)
+    except ArchiveError as error:
+        raise CommandError(str(error)) from error
+    if options["json"]:
+        context.json(as_dict(report))
+    else:
+        context.show(page(report))
+    return 0
+
+
+# -- what was asked for -----------------------------------------------------------------
+
+
+def _order(context: Context, options: dict[str, Any]) -> Order:
+    retention = _retention(options)
+    shortest = retention.shortest()
+    if shortest is not None and shortest < SHORTEST and not options["force"]:
+        raise CommandError(
+            f"a retention of {span(shortest)} is shorter than an hour: if it is meant, add --force",
+            returncode=2,
+        )
+    queues = tuple(filter(None, options["queue"].split(",")))
+    backend, pattern = known_backend(options["backend"]), options["task"] or ""
+    for queue in queues:
+        if not search.has_queue(queue, context.using):
+            raise CommandError(f"there is no task of a queue {queue!r}", returncode=2)
+    if pattern and not search.has_path(pattern, context.using):
+        raise CommandError(f"no task's path matches {pattern!r}", returncode=2)
+    values: dict[str, Any] = {
+        name: options[name] for name in ("max_seconds", "max_rows", "duty") if options[name]
+    }
+    if options["no_archive"]:
+        values["archive"] = None
+    elif options["archive"] is not None:
+        values["archive"] = archive_in(options["archive"])
+    selection = Selection(retention, backend, queues, pattern)
+    order = order_of(
+        context.using,
+        selection=selection,
+        own_tables=not (queues or backend or pattern),
+        **values,
+    )
+    if order.archive is not None:
+        _writable(order)
+    return order
+
+
+def _writable(order: Order) -> None:
+    assert order.archive is not None
+    try:
+        order.archive.check()
+    except ArchiveError as error:
+        raise CommandError(str(error), returncode=2) from error
+
+
+def _retention(options: dict[str, Any]) -> Retention:
+    """The settings', or for the kinds that are named here what is said here."""
+    retention = get_settings().retention
+    both = options["older_than"]
+    said = {"successful": both, "failed": both, "quarantined": None}
+    said |= {kind: options[kind] for kind in KINDS if options[kind] is not None}
+    if not any(said.values()):
+        return retention
+    return replace(retention, ages=said, queues=(), tasks=())
+
+
+# -- doing it ---------------------------------------------------------------------------
+
+
+def _prune(context: Context, order: Order) -> Report:
+    with term_is_an_interrupt():
+        if not context.err.terminal:
+            _log_to(context)
+            return prune(order)
+        columns = (
+            TextColumn("pruning"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]} rows/s"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=context.err.console, transient=True) as bar:
+            task = bar.add_task("", total=None, rate="")
+            bar.update(task, total=plan(order).rows)
+
+            def tell(report: Report) -> None:
+                rate = f"{report.rows / max(report.seconds, 0.001):,.0f}"
+                bar.update(task, completed=report.rows, rate=rate)
+
+            return prune(replace(order, tell=tell))
+
+
+def _log_to(context: Context) -> None:
+    """One line a batch, on the standard error."""
+    logger = logging.getLogger(log.ROOT)
+    handlers = [each for each in logger.handlers if not isinstance(each, logging.NullHandler)]
+    if not handlers and not logging.getLogger().handlers:
+        logger.addHandler(logging.StreamHandler(context.err.out))
+        logger.setLevel(logging.INFO)
+
+
+# -- telling ----------------------------------------------------------------------------
+
+
+def _show_plan(context: Context, made: Plan, order: Order, options: dict[str, Any]) -> int:
+    if options["json"]:
+        context.json(plan_as_dict(made, order))
+    else:
+        context.show(plan_page(made, order, context.out.width))
+    return 0
+
+
+def plan_as_dict(made: Plan, order: Order) -> dict[str, Any]:
+    """The JSON form (``schemas/prune.json``)."""
+    return {
+        "kind": "argus_maint.prune",
+        "version": 1,
+        "dry_run": True,
+        "rows": made.rows,
+        "groups": [
+            {
+                "status": group.kind,
+                "queue": group.queue,
+                "rows": group.rows,
+                "oldest": _iso(group.oldest),
+                "newest": _iso(group.newest),
+                "retention": order.selection.retention.age(group.kind, group.queue, ""),
+            }
+            for group in made.groups.values()
+        ],
+        "seconds_approx": None if made.seconds is None else round(made.seconds, 1),
+        "archive": None if order.archive is None else str(order.archive.folder),
+    }
+
+
+def _iso(value: Any) -> str | None:
+    return None if value is None else str(search.as_iso(value))
+
+
+def plan_page(made: Plan, order: Order, width: int | None) -> list[Text]:
+    """What would go, and what it would take."""
+    if not made.rows:
+        return [styled("nothing to prune", DIM)]
+    rows: list[list[Cell]] = [
+        [
+            group.kind,
+            group.queue,
+            f"{group.rows:,}",
+            str(group.oldest)[:16],
+            str(group.newest)[:16],
+            span(order.selection.retention.age(group.kind, group.queue, "")) or "by task",
+        ]
+        for group in sorted(made.groups.values(), key=lambda group: -group.rows)
+    ]
+    columns = [
+        Column("status"),
+        Column("queue"),
+        Column("rows", right=True),
+        Column("finished from"),
+        Column("to"),
+        Column("kept for", right=True),
+    ]
+    about = "" if made.seconds is None else f", in about {span(max(made.seconds, 0.1))}"
+    head = join(styled("DRY RUN", HEAD), f"  {made.rows:,} rows would be deleted{about}")
+    return [head, *table(columns, rows, width), Text("  Without --dry-run they are.")]
+
+
+def as_dict(report: Report) -> dict[str, Any]:
+    """The JSON form (``schemas/prune.json``)."""
+    return {
+        "kind": "argus_maint.prune",
+        "version": 1,
+        "dry_run": False,
+        "rows": report.rows,
+        "deleted": dict(report.deleted),
+        "archived": report.archived,
+        "batches": report.batches,
+        "seconds": round(report.seconds, 3),
+        "worst_lock": round(report.worst, 4),
+        "locks_waited_in_vain": report.refused,
+        "waited_for_replicas": round(report.waited_for_replicas, 3),
+        "stopped": report.stopped or None,
+        "note": report.note or None,
+    }
+
+
+def page(report: Report) -> list[Text]:
+    """What was done."""
+    word = "STOPPED" if report.stopped else "DONE"
+    rate = report.rows / report.seconds if report.seconds else 0
+    parts = [f"{report.rows:,} rows deleted in {span(report.seconds)}"]
+    if report.rows:
+        parts.append(f"{rate:,.0f} a second, no lock held longer than {report.worst * 1000:.0f} ms")
+    lines = [join(styled(word, HEAD), "  ", ", ".join(parts))]
+    lines += [Text(f"  {name}: {rows:,}") for name, rows in sorted(report.deleted.items())]
+    if report.archived:
+        lines.append(Text(f"  archived: {report.archived:,}"))
+    if report.stopped:
+        option = report.stopped.replace("_", "-")
+        lines.append(styled(f"  stopped by --{option}: the next run goes on", WARN))
+    if report.note:
+        lines.append(styled(f"  {report.note}, and keeps deleted rows from being cleaned up", WARN))
+    return lines
