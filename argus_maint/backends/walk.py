@@ -139,7 +139,9 @@ class Walk:
 
     def count(self, columns: Sequence[str], pieces: Sequence[Condition]) -> list[tuple[Any, ...]]:
         """These rows by columns: their values, how many, the first time and the last."""
-        names, time = ", ".join(columns), self.source.time
+        # MariaDB's usual collation would take "a" and "A" for one.
+        exactly = " COLLATE utf8mb4_bin" if self.connection.vendor == "mysql" else ""
+        names, time = ", ".join(f"{each}{exactly}" for each in columns), self.source.time
         rows: list[tuple[Any, ...]] = []
         with self.connection.cursor() as cursor:
             for where in pieces:

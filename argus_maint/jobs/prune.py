@@ -218,7 +218,7 @@ class _Pass:
             keys = [row[0] for row in self._read(walk, COLUMNS, pieces) if _goes(step, row)]
             if not keys:
                 return 0, 0.0
-            pieces = [walk.keys(keys)]
+            pieces = self._by_key(walk, keys)
         with short_transaction(self.using, PATIENCE):
             began = now()
             deleted = walk.delete(pieces)
@@ -235,7 +235,7 @@ class _Pass:
         written = archive.appended([row[len(COLUMNS) :] for row in rows], self.using)
         with written as appended, short_transaction(self.using, PATIENCE):
             began = now()
-            deleted = walk.delete([walk.keys([row[0] for row in rows])])
+            deleted = walk.delete(self._by_key(walk, [row[0] for row in rows]))
             if deleted != len(rows):
                 raise _Changed(f"{len(rows) - deleted} rows were changed meanwhile")
             appended.commit()
@@ -246,6 +246,12 @@ class _Pass:
             return walk.read(columns, pieces)
         with short_transaction(self.using, PATIENCE):
             return walk.read(columns, pieces, skip_locked=True)
+
+    def _by_key(self, walk: Walk, keys: list[Any]) -> list[Condition]:
+        """These rows; one by one past locked ones, for MariaDB locks all that it looks at."""
+        if self._skips_locked(walk):
+            return [walk.keys([key]) for key in keys]
+        return [walk.keys(keys)]
 
     def _skips_locked(self, walk: Walk) -> bool:
         """Whether what others hold is to be left out: they have held it for a while."""
