@@ -142,7 +142,10 @@ class Archive:
     def _line(self, text: str) -> str:
         if self.redact is None:
             return " ".join(text.splitlines())
-        kept = self.redact(json.loads(text))
+        try:
+            kept = self.redact(json.loads(text))
+        except Exception as error:
+            raise ArchiveError(f"the redaction raised {error!r}") from error
         if not isinstance(kept, dict):
             what = type(kept).__name__
             raise ArchiveError(f"the redaction returned {what}, and must return a dict")

@@ -40,9 +40,7 @@ def add_arguments(parser: Arguments) -> None:
     """Options of this subcommand."""
     parser.add_argument("what", choices=("list", "grep"), help="What to do.")
     parser.add_argument("text", nargs="?", default="", help="grep: only lines with this in them.")
-    parser.add_argument(
-        "--id", type=task_id, default="", help="grep: a task's id or its beginning."
-    )
+    parser.add_argument("--id", type=task_id, help="grep: a task's id or its beginning.")
     parser.add_argument("--task", type=pattern, metavar="PATTERN", help="grep: its dotted path.")
     parser.add_argument("--folder", metavar="FOLDER", help="Look there instead.")
     add_json(parser, "archive")
@@ -136,4 +134,4 @@ def _matches(line: str, options: dict[str, Any]) -> bool:
         return True
     task = json.loads(line)
     digits, path = str(task.get("id", "")).replace("-", ""), str(task.get("task_path", ""))
-    return digits.startswith(options["id"]) and fnmatchcase(path, options["task"] or "*")
+    return digits.startswith(options["id"] or "") and fnmatchcase(path, options["task"] or "*")
