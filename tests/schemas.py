@@ -31,4 +31,4 @@ def _strict(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     node = {key: _strict(each) for key, each in node.items()}
-    return {**node, "additionalProperties": False} if node.get("type") == "object" else node
+    return {"additionalProperties": False, **node} if node.get("type") == "object" else node
