@@ -27,6 +27,7 @@ a string such as ``"30s"``, ``"10m"``, ``"1h30m"`` or ``"7d"``::
             "retention": "7d",           # how long rows of dead processes are kept
             "unregistered_after": None,  # when a task under an unknown worker counts as lost
         },
+        "STORAGE": {...},                # see argus_maint.conf_storage
     }
 
 Errors: ``problems`` collects every one, and ``argus_maint.checks`` shows them;
@@ -49,6 +50,8 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
+from argus_maint import conf_storage
+from argus_maint.conf_storage import Storage
 from argus_maint.options import (
     WRONG_VALUE,
     Option,
@@ -114,6 +117,7 @@ class Settings:
         process_retention: how long rows of dead processes are kept.
         unregistered_after: when a task that runs under a worker nobody registered
             counts as lost; ``None`` means never.
+        storage: what the storage job may do.
     """
 
     rescue: tuple[tuple[str, dict[str, Any]], ...] = ()
@@ -121,6 +125,7 @@ class Settings:
     beat: float = 5.0
     process_retention: float = 7 * 86_400.0
     unregistered_after: float | None = None
+    storage: Storage = Storage()
 
 
 POLICY_OPTIONS: dict[str, Option] = {
@@ -210,9 +215,14 @@ def _read_processes(raw: object, reader: Reader) -> dict[str, Any]:
     return values
 
 
+def _read_storage(raw: object, reader: Reader) -> dict[str, Any]:
+    return {"storage": conf_storage.read(raw, reader, f'{NAME}["STORAGE"]')}
+
+
 SECTIONS: dict[str, Callable[[object, Reader], dict[str, Any]]] = {
     "RESCUE": _read_rescue,
     "PROCESSES": _read_processes,
+    "STORAGE": _read_storage,
 }
 
 
