@@ -16,12 +16,12 @@ from django.db import Error, InterfaceError, OperationalError, ProgrammingError
 from argus_maint import log
 from argus_maint.checks import TAG
 from argus_maint.database import task_database
-from argus_maint.management.maint import fail, history, requeue, rescue, status, tasks
+from argus_maint.management.maint import fail, history, requeue, rescue, status, storage, tasks
 from argus_maint.management.maint.arguments import Parser, add_subcommand
 from argus_maint.management.maint.context import Context
 from argus_maint.observe.screen import Screen
 
-SUBCOMMANDS = {each.NAME: each for each in (status, rescue, tasks, requeue, fail, history)}
+SUBCOMMANDS = {each.NAME: each for each in (status, rescue, tasks, requeue, fail, history, storage)}
 INTERRUPTED = 130
 _MISSING = ("no such table", "does not exist", "doesn't exist")
 
