@@ -37,6 +37,7 @@ a string such as ``"30s"``, ``"10m"``, ``"1h30m"`` or ``"7d"``::
             "archive": None,             # a folder: finished tasks are written there first
             "redact": None,              # dotted path of a function(dict) -> dict for that
         },
+        "STORAGE": {...},                # see argus_maint.conf_storage
     }
 
 Errors: ``problems`` collects every one, and ``argus_maint.checks`` shows them;
@@ -58,7 +59,8 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
-from argus_maint import retention
+from argus_maint import conf_storage, retention
+from argus_maint.conf_storage import Storage
 from argus_maint.options import (
     WRONG_VALUE,
     Option,
@@ -156,6 +158,7 @@ class Settings:
             every worker of the queue has been at one task for that long.
         retention: how long finished tasks are kept.
         prune: how they are deleted.
+        storage: what the storage job may do.
     """
 
     rescue: tuple[tuple[str, dict[str, Any]], ...] = ()
@@ -166,6 +169,7 @@ class Settings:
     stalled_after: float = 900.0
     retention: Retention = field(default_factory=Retention)
     prune: Prune = field(default_factory=Prune)
+    storage: Storage = Storage()
 
 
 POLICY_OPTIONS: dict[str, Option] = {
@@ -277,11 +281,16 @@ def _read_prune(raw: object, reader: Reader) -> dict[str, Any]:
     return {"prune": Prune(**reader.options(mapping, PRUNE_OPTIONS, where))}
 
 
+def _read_storage(raw: object, reader: Reader) -> dict[str, Any]:
+    return {"storage": conf_storage.read(raw, reader, f'{NAME}["STORAGE"]')}
+
+
 SECTIONS: dict[str, Callable[[object, Reader], dict[str, Any]]] = {
     "RESCUE": _read_rescue,
     "PROCESSES": _read_processes,
     "RETENTION": _read_retention,
     "PRUNE": _read_prune,
+    "STORAGE": _read_storage,
 }
 
 

@@ -79,6 +79,25 @@ def discard(using: str) -> None:
 
 
 @contextlib.contextmanager
+def own_session(using: str) -> Generator[Any, None, None]:
+    """A connection beside the site's, in autocommit, and closed at the end.
+
+    For statements that refuse a transaction, and for session settings (a cache, a
+    timeout) that nobody else is to inherit. It never comes from a pool, and does not
+    see what a transaction of the caller has not committed.
+    """
+    connection: Any = connections[using].copy()
+    connection.settings_dict["OPTIONS"].pop("pool", None)
+    connection.settings_dict["ATOMIC_REQUESTS"] = False
+    try:
+        connection.ensure_connection()
+        yield connection
+    finally:
+        with contextlib.suppress(Exception):  # a broken one may fail in any way; it goes regardless
+            connection.close()
+
+
+@contextlib.contextmanager
 def short_transaction(using: str, wait: float) -> Generator[None, None, None]:
     """A write transaction that waits at most ``wait`` seconds for any lock.
 

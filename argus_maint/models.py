@@ -1,4 +1,4 @@
-"""What argus_maint remembers: processes, the rescue ledger, and two small helpers.
+"""What argus_maint remembers: processes, the rescue ledger, and a few small helpers.
 
 The tables live in the database of the task table, so that a rescue and its
 ledger row are one transaction. They point at tasks by UUID and never by foreign
@@ -177,3 +177,24 @@ class ArchiveFile(models.Model):
 
     def __str__(self) -> str:
         return f"{self.folder}/{self.name}"
+
+
+class StorageSample(models.Model):
+    """How large the task table was at one time, at most once an hour: growth is read here.
+
+    ``measured`` says how: samples that were measured in other ways do not compare.
+    """
+
+    taken_at = models.DateTimeField()
+    table_bytes = models.BigIntegerField()
+    index_bytes = models.BigIntegerField()
+    free_bytes = models.BigIntegerField(null=True)
+    rows_estimate = models.BigIntegerField(null=True)
+    measured = models.CharField(max_length=32)
+    rebuilt = models.JSONField(default=dict, help_text="Indexes rebuilt, and their bytes after.")
+
+    class Meta:
+        indexes = [models.Index(fields=["taken_at"], name="argus_maint_storage_taken")]
+
+    def __str__(self) -> str:
+        return f"{self.table_bytes + self.index_bytes} bytes at {self.taken_at}"

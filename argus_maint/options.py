@@ -105,6 +105,48 @@ def at_least_one(value: object, what: str) -> int:
     return value
 
 
+_SIZE = re.compile(rf"{_NUMBER}\s*([KMGT]?)(?:i?B)?", re.ASCII | re.IGNORECASE)
+_POWERS = ("", "K", "M", "G", "T")
+LARGEST = 1024**6
+
+
+def parse_size(value: object, *, what: str) -> int:
+    """Return a size in bytes.
+
+    Takes a number of bytes or a string such as ``"16M"``, ``"1.5G"`` or ``"10GiB"``;
+    K, M, G and T are powers of 1024. Raises ValueError in one line that begins with
+    ``what`` and says what is right.
+    """
+    size = _bytes(value)
+    if size is None or not 0 <= size <= LARGEST:
+        raise ValueError(
+            f'{what} must be a size such as 4096 (bytes), "16M" or "1.5G", from 0 to 1048576T, '
+            f"not {show(value)}."
+        )
+    return int(size)
+
+
+def _bytes(value: object) -> float | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        return None
+    return float(match[1]) * float(1024 ** _POWERS.index(match[2].upper()))
+
+
+def size(value: object, what: str) -> int:
+    """Parse a size, 0 included."""
+    return parse_size(value, what=what)
+
+
+def share(value: object, what: str) -> float:
+    """Parse a part of a whole: more than 0, at most 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
+        raise ValueError(f"{what} must be a number above 0, 1 at most, not {show(value)}.")
+    return float(value)
+
+
 def first_and_ceiling(value: object, what: str) -> tuple[float, float]:
     """Parse a pair of durations, the first no longer than the second."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from argus_maint import conf
 from argus_maint.conf import Policy, Settings, get_settings, problems, resolve_lease
+from argus_maint.conf_storage import Storage
 
 DAY = 86_400
 
@@ -159,7 +160,7 @@ def test_an_unknown_key_is_named_with_the_one_that_was_meant(raw, where, meant):
 def test_an_unknown_key_that_is_near_to_nothing_gets_the_list_of_known_ones():
     problem = only_problem({"ZEBRA": {}})
     assert "Did you mean" not in problem.message
-    assert problem.hint == "Known keys: PROCESSES, PRUNE, RESCUE, RETENTION."
+    assert problem.hint == "Known keys: PROCESSES, PRUNE, RESCUE, RETENTION, STORAGE."
 
 
 # -- wrong values
@@ -338,3 +339,31 @@ def test_a_delay_lies_between_its_first_and_its_ceiling_whatever_was_lost(a, b, 
     policy = Policy(backoff=(first, ceiling))
     assert policy.delay(1) == first
     assert first <= policy.delay(losses) <= policy.delay(losses + 1) <= ceiling
+
+
+# -- STORAGE
+
+
+def test_storage_is_read_with_sizes_in_bytes_and_the_rest_by_default(settings):
+    raw = {"STORAGE": {"min_size": "1G", "max_seconds": "10m", "bloat": 0.3}}
+    assert read(settings, raw).storage == Storage(
+        bloat=0.3, min_size=1024**3, max_seconds=600, target=0.05, duty=0.25
+    )
+    assert read(settings, {}).storage == Storage()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("bloat", 0),
+        ("bloat", 50),
+        ("min_size", "-1M"),
+        ("max_seconds", 0),
+        ("target", "fast"),
+        ("duty", 2),
+    ],
+)
+def test_a_wrong_value_of_storage_is_named_with_its_default(key, value):
+    problem = only_problem({"STORAGE": {key: value}})
+    assert problem.message.startswith(f'ARGUS_MAINT["STORAGE"]["{key}"] must be')
+    assert "default" in problem.hint

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from argus_maint.options import LONGEST, Option, Reader, did_you_mean, duration, parse_duration
+from argus_maint.options import (
+    LARGEST,
+    LONGEST,
+    Option,
+    Reader,
+    did_you_mean,
+    duration,
+    parse_duration,
+    parse_size,
+    share,
+)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +101,43 @@ def test_a_duration_is_within_its_bounds_or_refused(value):
         assert 0 <= parse_duration(value, what="it") <= LONGEST
     except ValueError as error:
         assert str(error).startswith("it ")
+
+
+@pytest.mark.parametrize(
+    ("value", "size"),
+    [
+        (0, 0),
+        (4096, 4096),
+        ("4096", 4096),
+        ("16M", 16 * 1024**2),
+        ("1.5g", 1024**3 * 3 // 2),
+        ("10 GiB", 10 * 1024**3),
+        ("512KB", 512 * 1024),
+        (" 2T ", 2 * 1024**4),
+    ],
+)
+def test_a_size_is_a_number_of_bytes_or_a_string_with_a_unit(value, size):
+    parsed = parse_size(value, what="the size")
+    assert parsed == size
+    assert type(parsed) is int
+
+
+@pytest.mark.parametrize(
+    "value",
+    [-1, "-1M", "", "M", "10X", "1.M", "1MM", 1.5, True, None, [], LARGEST + 1, "9" * 400, "٣M"],
+    ids=lambda value: repr(value)[:20],
+)
+def test_what_is_no_size_is_refused_in_one_line_that_says_what_is_right(value):
+    with pytest.raises(ValueError, match="the size must be a size such as") as caught:
+        parse_size(value, what="the size")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [0, -0.5, 1.01, "0.5", True, None, float("nan")])
+def test_a_share_is_a_number_above_0_and_1_at_most(value):
+    assert share(1, "it") == 1.0
+    with pytest.raises(ValueError, match="it must be a number above 0, 1 at most, not"):
+        share(value, "it")
 
 
 def test_a_near_miss_is_answered_with_the_name_that_was_meant():

@@ -25,13 +25,14 @@ from argus_maint.management.maint import (
     requeue,
     rescue,
     status,
+    storage,
     tasks,
 )
 from argus_maint.management.maint.arguments import Parser, add_subcommand
 from argus_maint.management.maint.context import Context
 from argus_maint.observe.screen import Screen
 
-_MODULES = (status, rescue, tasks, requeue, fail, history, prune, archive)
+_MODULES = (status, rescue, tasks, requeue, fail, history, prune, archive, storage)
 SUBCOMMANDS = {each.NAME: each for each in _MODULES}
 INTERRUPTED = 130
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)

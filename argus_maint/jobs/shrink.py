@@ -1,0 +1,191 @@
+"""SQLite after a prune: give free pages back to the disk, in steps nobody notices.
+
+``PRAGMA incremental_vacuum(N)`` holds the write lock while it moves N pages. N follows
+the measured time of the last step, so that the lock is held for about
+``STORAGE["target"]`` seconds; pauses between the steps keep to ``STORAGE["duty"]``.
+``STORAGE["min_size"]`` of free pages stay, for the rows of the next days. Checkpoints are
+made between the steps, where they hold no lock, and not within a commit.
+
+At the end the WAL is written back: PASSIVE, which waits for nobody, and then TRUNCATE,
+only where no reader is in the way and so without waiting. ``PRAGMA optimize`` renews
+the planner's statistics, with a bound on what it reads: SQLite wants that in every pass
+while one of our partial indexes is empty, for an empty one leaves no statistics.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any
+
+from django.db import OperationalError
+
+from argus_maint.backends.space.figures import SqliteFile
+from argus_maint.backends.space.sqlite import file_of, pragma
+from argus_maint.clock import now
+from argus_maint.database import own_session
+from argus_maint.indexes import FINISHED
+from argus_maint.jobs.acts import LOCK_WAIT, Outcome, Round
+
+FIRST_STEP = 64  # pages
+CACHE = 16 * 1024  # KiB: the list of free pages is searched at every step
+PATIENCE = 10  # steps in a row that met a lock
+WAL_PAGES = 1000  # checkpoint above it, as SQLite does by itself
+ROWS_READ = 400  # of each index, by optimize
+
+
+def tidy(round_: Round, table: str) -> None:
+    """Do what this file needs."""
+    with own_session(round_.using) as session:
+        if session.is_in_memory_db():
+            return
+        with session.cursor() as cursor:
+            cursor.execute(f"PRAGMA busy_timeout = {int(LOCK_WAIT * 1000)}")
+            cursor.execute(f"PRAGMA cache_size = {-CACHE}")
+            cursor.execute("PRAGMA wal_autocheckpoint = 0")
+            file = file_of(session)
+            if file.auto_vacuum == "incremental":
+                _give_back(round_, cursor, file)
+            if file.journal_mode == "wal":
+                _checkpoint(round_, cursor, file_of(session))
+            _optimize(round_, cursor, table)
+
+
+def _give_back(round_: Round, cursor: Any, file: SqliteFile) -> None:
+    surplus = file.free_pages - round_.storage.min_size // file.page_size
+    before = file.file_bytes
+    if surplus <= 0:
+        return
+    if round_.dry_run:
+        after = before - surplus * file.page_size
+        values = {"bytes_before": before, "bytes_after": after}
+        round_.note("incremental_vacuum", Outcome.WOULD, **values)
+        return
+    began, stepper, outcome = now(), _Stepper(round_, cursor, file), Outcome.LATER
+    try:
+        outcome = stepper.give(surplus)
+    finally:  # interrupted, it leaves a trace too
+        round_.note(
+            "incremental_vacuum",
+            outcome,
+            began,
+            detail=stepper.summary(),
+            bytes_before=before,
+            bytes_after=pragma(cursor, "page_count") * file.page_size,
+        )
+
+
+class _Stepper:
+    """Steps of a size that follows the time they take."""
+
+    def __init__(self, round_: Round, cursor: Any, file: SqliteFile) -> None:
+        self.round, self.cursor, self.wal = round_, cursor, file.journal_mode == "wal"
+        self.pages = FIRST_STEP
+        self.steps = self.waits = self.written = 0
+        self.longest = 0.0
+
+    def give(self, surplus: int) -> Outcome:
+        """Give back so many pages, or as many as there is time for."""
+        given = waits = 0
+        while given < surplus:
+            if not self.round.left:
+                return Outcome.LATER
+            try:
+                done, held = self._step(min(self.pages, surplus - given))
+            except OperationalError as error:
+                if "locked" not in str(error) and "busy" not in str(error):
+                    raise
+                waits += 1
+                self.waits += 1
+                if waits == PATIENCE:
+                    return Outcome.BLOCKED
+                self.pages = max(1, self.pages // 2)
+                self._pause(LOCK_WAIT / 4)
+                continue
+            if not done:  # others have used the free pages
+                break
+            waits, given = 0, given + done
+            self.round.progress("giving free pages back", given, surplus)
+            self._follow(done, held)
+        return Outcome.DONE
+
+    def _step(self, pages: int) -> tuple[int, float]:
+        """Pages given back, and seconds for which the lock was held."""
+        cursor = self.cursor
+        cursor.execute("BEGIN IMMEDIATE")
+        began = now()
+        try:
+            # A row for each page: it goes on only while rows are fetched.
+            done = len(cursor.execute(f"PRAGMA incremental_vacuum({pages})").fetchall())
+            cursor.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(OperationalError):  # SQLite may have done so already
+                cursor.execute("ROLLBACK")
+            raise
+        return done, now() - began
+
+    def _follow(self, done: int, held: float) -> None:
+        """Fit the next step to the target, and pause."""
+        storage = self.round.storage
+        self.steps, self.longest = self.steps + 1, max(self.longest, held)
+        if self.steps > 1:  # the first one has to read what is in nobody's cache
+            factor = storage.target / max(held, 1e-6)
+            self.pages = max(1, int(self.pages * min(2.0, max(0.1, factor * 0.8))))
+        self.written += done
+        if self.wal and self.written >= WAL_PAGES:
+            self.cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            self.written = 0
+        self._pause(held * (1 / storage.duty - 1))
+
+    def _pause(self, seconds: float) -> None:
+        time.sleep(min(seconds, self.round.left))
+
+    def summary(self) -> str:
+        """For the report."""
+        locks = f", met a lock {self.waits} times" if self.waits else ""
+        return f"{self.steps} steps, the longest held the lock {self.longest * 1000:.0f} ms{locks}"
+
+
+def _checkpoint(round_: Round, cursor: Any, file: SqliteFile) -> None:
+    if not file.wal_bytes:
+        return
+    if round_.dry_run:
+        round_.note("checkpoint", Outcome.WOULD, bytes_before=file.wal_bytes)
+        return
+    began = now()
+    busy, pages, written = cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    detail = f"{written} of {pages} pages written back; a reader still needs the others"
+    if busy:
+        detail = "another process was at it"
+    elif pages == written:
+        cursor.execute("PRAGMA busy_timeout = 0")
+        busy, *_ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        cursor.execute(f"PRAGMA busy_timeout = {int(LOCK_WAIT * 1000)}")
+        kept = "the WAL kept its size, for it was in use"
+        detail = f"{pages} pages written back; {kept if busy else 'the WAL is empty'}"
+    round_.note("checkpoint", Outcome.DONE, began, detail=detail, bytes_before=file.wal_bytes)
+
+
+def _optimize(round_: Round, cursor: Any, table: str) -> None:
+    """ANALYZE of the task table where SQLite thinks that it pays."""
+    # It looks only at tables for which this session has planned a query by statistics.
+    quoted = table.replace('"', '""')
+    cursor.execute(
+        f"EXPLAIN SELECT id FROM \"{quoted}\" WHERE status = 'FAILED'"  # noqa: S608
+        f" AND {FINISHED.condition} AND finished_at < '2000' ORDER BY finished_at"
+    ).fetchall()
+    cursor.execute(f"PRAGMA analysis_limit = {ROWS_READ}")
+    wanted = [sql for (sql,) in cursor.execute("PRAGMA optimize(3)").fetchall()]
+    if not wanted:
+        return
+    detail = f"ANALYZE of {len(wanted)} {'table' if len(wanted) == 1 else 'tables'}"
+    if round_.dry_run:
+        round_.note("optimize", Outcome.WOULD, detail=detail)
+        return
+    began = now()
+    try:
+        cursor.execute("PRAGMA optimize").fetchall()
+    except OperationalError as error:
+        round_.note("optimize", Outcome.BLOCKED, began, detail=str(error))
+        return
+    round_.note("optimize", Outcome.DONE, began, detail=detail)
