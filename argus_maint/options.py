@@ -162,13 +162,6 @@ def first_and_ceiling(value: object, what: str) -> tuple[float, float]:
     return first, ceiling
 
 
-def share(value: object, what: str) -> float:
-    """Parse a number above 0 and at most 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
-        raise ValueError(f"{what} must be a number above 0 and at most 1, not {show(value)}.")
-    return float(value)
-
-
 def text_or_none(value: object, what: str) -> str | None:
     """Parse a string that is not empty (a path too), or None."""
     if value is None:

@@ -10,6 +10,8 @@ from typing import Any
 
 from django.db import connections
 
+from argus_maint.backends.space.postgres import long_transactions
+
 LONG = 3600.0  # seconds after which a transaction is worth a word
 
 
@@ -21,22 +23,21 @@ def replica_lag(using: str) -> float:
 
 def long_transaction(using: str, longer_than: float = LONG) -> str:
     """One line about the oldest transaction that keeps deleted rows from being cleaned up."""
-    found = _ask(
-        using,
-        "SELECT format('process %%s of %%s has had a transaction open for %%s s', pid, "
-        "coalesce(usename, '?'), extract(epoch FROM now() - xact_start)::int) "
-        "FROM pg_stat_activity WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid() "
-        "AND xact_start < now() - %s * interval '1 second' ORDER BY xact_start LIMIT 1",
-        longer_than,
-    )
-    return str(found or "")
+    connection = connections[using]
+    if connection.vendor != "postgresql":
+        return ""
+    found = long_transactions(connection, longer_than)
+    if not found:
+        return ""
+    who = f"process {found[0].pid}" if found[0].pid else "a prepared transaction"
+    return f"{who} ({found[0].what}) has had a transaction open for {found[0].age:.0f} s"
 
 
-def _ask(using: str, sql: str, *params: Any) -> Any:
+def _ask(using: str, sql: str) -> Any:
     connection = connections[using]
     if connection.vendor != "postgresql":
         return None
     with connection.cursor() as cursor:
-        cursor.execute(sql, params or None)
+        cursor.execute(sql)
         row = cursor.fetchone()
     return row[0] if row else None

@@ -13,7 +13,7 @@ from argus_maint.log import get_logger
 
 LOCK_WAIT = 1.0  # seconds that an act waits for a lock before it leaves it to the next pass
 
-log = get_logger("argus_maint.jobs.storage")
+logger = get_logger("argus_maint.jobs.storage")
 
 
 class Outcome(str, Enum):
@@ -64,9 +64,11 @@ class Round:
         self.acts.append(Act(act, outcome, seconds=seconds, **values))
         if outcome is Outcome.WOULD:
             return
-        tell = {Outcome.BLOCKED: log.warning, Outcome.FAILED: log.error}.get(outcome, log.info)
-        tell(
-            f"storage.{act}",
+        loud = {Outcome.BLOCKED: logger.warning, Outcome.FAILED: logger.error}
+        report = loud.get(outcome, logger.info)
+        report(
+            "storage.act",
+            act=act,
             outcome=outcome.value,
             database=self.using,
             seconds=seconds,

@@ -12,9 +12,9 @@ A pass ends at ``STORAGE["max_seconds"]``, waits for no lock longer than a momen
 goes on next time. What no job can do is in ``Report.advice``. With ``dry_run`` nothing
 is written.
 
-Events, each with ``database``: ``storage.incremental_vacuum``, ``storage.checkpoint``,
-``storage.optimize``, ``storage.reindex``, ``storage.drop_index`` and ``storage.analyze``,
-with the outcome, the subject and the bytes before and after; ``storage.sampled``;
+Events, each with ``database``: ``storage.act`` for each act (incremental_vacuum, checkpoint,
+optimize, reindex, drop_index, analyze), with its outcome, subject and bytes before and after;
+``storage.sampled``;
 ``storage.long_transaction`` (pid and age); ``storage.passed`` at the end.
 """
 
@@ -33,7 +33,7 @@ from argus_maint.conf import get_settings
 from argus_maint.database import own_session, short_transaction
 from argus_maint.dbtime import DbNow, db_now
 from argus_maint.jobs import reindex, shrink
-from argus_maint.jobs.acts import LOCK_WAIT, TROUBLES, Act, Outcome, Round, log
+from argus_maint.jobs.acts import LOCK_WAIT, TROUBLES, Act, Outcome, Round, logger
 from argus_maint.models import StorageSample
 from argus_maint.observe.space import advice
 
@@ -82,7 +82,8 @@ def make(errand: Errand) -> Report:
     round_ = Round(using, storage, began + limit, errand.dry_run, errand.progress)
     before = look(using)
     for each in before.long_transactions:
-        log.warning("storage.long_transaction", database=using, pid=each.pid, age=round(each.age))
+        age = round(each.age)
+        logger.warning("storage.long_transaction", database=using, pid=each.pid, age=age)
     rebuilt = _act(round_, before)
     report = Report(errand.dry_run, before, before, round_.acts)
     if not errand.dry_run:
@@ -177,12 +178,12 @@ def _sample(space: Space, rebuilt: dict[str, int], using: str) -> bool:
             measured=space.measured,
             rebuilt=rebuilt,
         ).save(using=using, force_insert=True)
-    log.info("storage.sampled", database=using, bytes=space.total_bytes, rows=space.rows)
+    logger.info("storage.sampled", database=using, bytes=space.total_bytes, rows=space.rows)
     return True
 
 
 def _tell(report: Report, using: str) -> None:
-    log.info(
+    logger.info(
         "storage.passed",
         database=using,
         acts=len(report.acts),

@@ -25,6 +25,7 @@ from argus_maint.backends.walk import Walk
 from argus_maint.exceptions import ArchiveError
 from argus_maint.jobs.prune import order_of, prune
 from argus_maint.models import ArchiveFile
+from argus_maint.retention import DAY
 from tests import tasks
 from tests.faults.conftest import cannot
 from tests.jobs.test_prune import expired
@@ -100,6 +101,25 @@ def test_a_row_that_changes_while_it_is_archived_is_in_no_archive(
     assert report.archived == report.rows == len(made) - len(left())
 
 
+def test_only_what_was_written_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker whose clock was behind finishes into a batch that has been read already."""
+    made = expired(5)
+    real, late = Walk.read, [True]
+
+    def read(self: Walk, *arguments: Any, **values: Any) -> Any:
+        found = real(self, *arguments, **values)
+        if late:
+            late.pop()
+            expired(1, age=500 * DAY)
+        return found
+
+    monkeypatch.setattr(Walk, "read", read)
+    report = prune(order_of("default", archive=Archive(tmp_path)))
+    assert report.rows == report.archived == len(made)
+    assert set(ids(tmp_path)) == {str(row.pk) for row in made}
+    assert len(left()) == 1
+
+
 def left() -> set[Any]:
     return set(DBTaskResult.objects.values_list("pk", flat=True))
 
@@ -139,6 +159,7 @@ def test_what_a_prune_had_not_deleted_is_cut_off(tmp_path: Path) -> None:
     prune(order_of("default", archive=Archive(tmp_path)))
     assert set(ids(tmp_path).values()) == {1}
     assert len(ids(tmp_path)) == 4
+    assert path.stat().st_size == ArchiveFile.objects.get().committed  # for any other tool
 
 
 # -- killed ----------------------------------------------------------------------------

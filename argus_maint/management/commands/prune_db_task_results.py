@@ -19,7 +19,7 @@ from argus_maint.jobs.prune import order_of, prune
 from argus_maint.options import did_you_mean
 from argus_maint.retention import DAY, Retention
 
-logger = logging.getLogger("django_tasks_db.prune_db_task_results")
+stock_logger = logging.getLogger("django_tasks_db.prune_db_task_results")
 
 
 class Command(StockCommand):
@@ -57,9 +57,9 @@ class Command(StockCommand):
         try:
             order = order_of(task_database(), selection=selection, own_tables=False)
             if dry_run:
-                logger.info("Would delete %d task result(s)", plan(order).rows)
+                stock_logger.info("Would delete %d task result(s)", plan(order).rows)
             else:
-                logger.info("Deleted %d task result(s)", prune(order).rows)
+                stock_logger.info("Deleted %d task result(s)", prune(order).rows)
         except ArchiveError as error:
             raise CommandError(str(error)) from error
 
