@@ -38,7 +38,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import OperationalError
 from django.utils.module_loading import import_string
 
 from argus_maint.backends import pressure
@@ -46,7 +45,7 @@ from argus_maint.backends.archive import Archive
 from argus_maint.backends.walk import Condition, Place, Walk
 from argus_maint.clock import now
 from argus_maint.conf import get_settings
-from argus_maint.database import discard, is_locked, short_transaction
+from argus_maint.database import TRANSIENT, discard, is_locked, short_transaction
 from argus_maint.exceptions import ArchiveError
 from argus_maint.jobs.expiry import Selection, Step, kind_of, own_steps, steps
 from argus_maint.jobs.pace import MOST, PATIENCE, Pace
@@ -186,7 +185,7 @@ class _Pass:
             try:
                 edge = walk.edge(size)
                 deleted, held = self._delete(walk, edge, step)
-            except (OperationalError, _Changed) as error:
+            except (*TRANSIENT, _Changed) as error:
                 self._refused(error)
                 continue
             more, walk.after, self.errors = edge is not None, edge, 0
@@ -266,7 +265,7 @@ class _Pass:
         self.report.refused += 1
         if self.errors > GIVE_UP:
             raise error
-        if isinstance(error, OperationalError) and not is_locked(error):
+        if not isinstance(error, _Changed) and not is_locked(error):
             discard(self.using)
         wait = self.pace.locked()
         logger.warning("prune.locked", error=str(error).strip(), wait=wait, rows=self.pace.size)
@@ -279,7 +278,7 @@ class _Pass:
         report.batches += 1
         report.passed += size
         report.worst = max(report.worst, held)
-        self.pace.took(deleted, held)
+        self.pace.took(size if deleted else 0, held)  # what stays was passed in that time too
         logger.info("prune.batch", what=name, rows=deleted, held=round(held, 4), total=report.rows)
         report.seconds = now() - self.began
         self.order.tell(report)

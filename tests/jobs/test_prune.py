@@ -136,6 +136,16 @@ def test_batches_pass_every_row_once_whatever_their_times() -> None:
     assert left() == {row.pk for row in kept}
 
 
+def test_many_rows_that_stay_do_not_make_its_batches_small() -> None:
+    expired(3000, path="shop.tasks.keep")
+    expired(30, age=399 * DAY)
+    tasks = {"shop.tasks.keep": {"successful": None}}
+    with override_settings(ARGUS_MAINT={"RETENTION": {"tasks": tasks}}):
+        report = now()
+    assert report.rows == 30
+    assert report.batches < 20
+
+
 def test_a_row_that_is_put_back_between_the_look_and_the_delete_stays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
