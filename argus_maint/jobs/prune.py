@@ -42,6 +42,7 @@ from django.utils.module_loading import import_string
 
 from argus_maint.backends import pressure
 from argus_maint.backends.archive import Archive
+from argus_maint.backends.wal import Wal
 from argus_maint.backends.walk import Condition, Place, Walk
 from argus_maint.clock import now
 from argus_maint.conf import get_settings
@@ -141,6 +142,7 @@ class _Pass:
         self.began = now()
         self.next_look = 0.0  # at the replicas
         self.errors = 0  # in a row
+        self.wal = Wal(self.using, order.duty)
 
     def run(self) -> Report:
         if self.order.archive is not None:
@@ -155,6 +157,7 @@ class _Pass:
         except _Enough as enough:
             self.report.stopped = str(enough)
         finally:
+            self.wal.put_back()
             if self.order.archive is not None:
                 self.order.archive.close()
         self.report.note = pressure.long_transaction(self.using)
@@ -183,6 +186,7 @@ class _Pass:
             self._let_replicas_catch_up()
             size, started = self._size(), now()
             try:
+                self.wal.prepare()
                 edge = walk.edge(size)
                 deleted, held = self._delete(walk, edge, step)
             except (*TRANSIENT, _Changed) as error:
@@ -192,6 +196,7 @@ class _Pass:
             if archived:
                 self.report.archived += deleted
             self._count(name, deleted, size, held)
+            self.wal.deleted(deleted)
             if more:
                 time.sleep(self.pace.pause(now() - started))
 

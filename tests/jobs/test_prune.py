@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -292,3 +293,20 @@ def test_the_settings_say_how_gently() -> None:
         order = order_of("default", duty=1.0)
         assert get_settings().prune.duty == 0.5
     assert (order.target, order.duty, order.max_seconds) == (0.1, 1.0, 600.0)
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="only SQLite has it")
+@pytest.mark.parametrize("duty", [1.0, 0.5])
+def test_the_settings_of_the_connection_are_put_back(duty: float) -> None:
+    def pragmas() -> list[int]:
+        with connection.cursor() as cursor:
+            names = ("wal_autocheckpoint", "cache_size", "busy_timeout")
+            return [cursor.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
+
+    before = pragmas()
+    assert before[0] > 0
+    expired(2000)
+    assert now(duty=duty).rows == 2000
+    assert pragmas() == before
+    log = Path(f"{connection.settings_dict['NAME']}-wal")
+    assert log.stat().st_size < 8 * 2**20  # it was copied back as it grew
