@@ -123,6 +123,22 @@ class Walk:
                 deleted += cursor.rowcount
         return deleted
 
+    @property
+    def can_tell(self) -> bool:
+        """Whether the database says which rows a DELETE took (SQLite from 3.35)."""
+        return bool(self.connection.features.can_return_rows_from_bulk_insert)
+
+    def delete_telling(self, pieces: Sequence[Condition]) -> list[Any]:
+        """Delete these rows, a statement a piece; returns their keys."""
+        keys: list[Any] = []
+        with self.connection.cursor() as cursor:
+            for where in pieces:
+                table, key = self.source.table, self.source.key
+                sql = f"DELETE FROM {table} WHERE {where.sql} RETURNING {key}"  # noqa: S608
+                cursor.execute(sql, where.params)
+                keys += [row[0] for row in cursor.fetchall()]
+        return keys
+
     def read(
         self, columns: Sequence[str], pieces: Sequence[Condition], skip_locked: bool = False
     ) -> list[tuple[Any, ...]]:
