@@ -137,6 +137,33 @@ def short_transaction(using: str, wait: float) -> Generator[None, None, None]:
 
 
 @contextlib.contextmanager
+def durably(using: str) -> Generator[None, None, None]:
+    """A transaction that is on disk when it has ended, whatever the site has chosen.
+
+    SQLite with ``synchronous=NORMAL`` and PostgreSQL with ``synchronous_commit=off`` may
+    lose the last transactions with the power; what is built on this one must not be lost
+    later than it.
+    """
+    connection: Any = connections[using]
+    if connection.vendor == "sqlite":
+        connection.ensure_connection()
+        (before,) = connection.connection.execute("PRAGMA synchronous").fetchone()
+        connection.connection.execute("PRAGMA synchronous = FULL")
+        try:
+            with transaction.atomic(using):
+                yield
+        finally:
+            if connection.connection is not None:
+                connection.connection.execute(f"PRAGMA synchronous = {before}")
+        return
+    with transaction.atomic(using):
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL synchronous_commit = on")
+        yield
+
+
+@contextlib.contextmanager
 def _bounded_session(connection: Any, wait: float) -> Generator[None, None, None]:
     """MariaDB's bounds belong to the session: set them, and put back what was there.
 

@@ -165,6 +165,7 @@ class ArchiveFile(models.Model):
     holds beyond it belongs to rows that were not deleted.
     """
 
+    host = models.CharField(max_length=255, help_text="That writes it.")
     folder = models.CharField(max_length=255)
     name = models.CharField(max_length=191, unique=True)
     backend_name = models.CharField(max_length=32)

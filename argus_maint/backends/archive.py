@@ -14,7 +14,8 @@ database its own: one that is missing or too short is never continued, another i
 Files are made with mode 0600, since the arguments of tasks may hold secrets. ``redact`` is
 given each task as a dict and returns what is to be kept of it.
 
-Raises ``ArchiveError`` for whatever keeps a file from being written, a full disk too.
+Raises ``ArchiveError`` for whatever keeps a file from being written, a full disk too, and
+``RowError`` for a task that cannot be written while others can.
 
 Events: ``archive.cut`` (what a killed prune had written and not deleted).
 """
@@ -25,6 +26,7 @@ import fcntl
 import gzip
 import json
 import os
+import re
 import secrets
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
@@ -35,14 +37,16 @@ from typing import Any, BinaryIO, cast
 
 from django.conf import settings
 from django.db import Error, connections, models
-from django.db.models import Value
+from django.db.models import QuerySet, Value
 from django.db.models.functions import Coalesce
 from django_tasks_db.models import DBTaskResult
 
+from argus_maint.database import durably, short_transaction
 from argus_maint.dbtime import DbNow
 from argus_maint.exceptions import ArchiveError
 from argus_maint.log import get_logger
 from argus_maint.models import ArchiveFile
+from argus_maint.workers.identity import this_host
 
 try:  # Python 3.14 brings it; before that it is the extra "zstd"
     from compression import zstd as _zstd  # type: ignore[import-not-found,unused-ignore]
@@ -53,6 +57,8 @@ except ImportError:
         _zstd = None
 
 logger = get_logger(__name__)
+DAMAGED: type[Exception] = getattr(_zstd, "ZstdError", EOFError)
+PATIENCE = 1.0  # seconds for the record of a file
 Row = Sequence[Any]  # the values of Archive.columns
 Redact = Callable[[dict[str, Any]], Any]
 
@@ -92,6 +98,10 @@ class _Open:
         return Path(self.record.folder, self.record.name)
 
 
+class RowError(Exception):
+    """A task cannot be archived; the text says why. Others can."""
+
+
 class Archive:
     """Where a prune writes what it is about to delete."""
 
@@ -102,14 +112,19 @@ class Archive:
     def check(self) -> None:
         """Raise ArchiveError where nothing could be written, before anything is read."""
         with _told(self.folder):
-            self.folder.mkdir(mode=0o700, exist_ok=True)
+            if not self.folder.exists():
+                self.folder.mkdir(mode=0o700, exist_ok=True)
+                _sync_folder(self.folder.parent)
             probe = self.folder / f".argus-maint-{secrets.token_hex(4)}"
             os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             probe.unlink()
 
     def columns(self, using: str) -> list[str]:
         """What is to be read of a row for ``appended``."""
-        return ["backend_name", "finished_at", _as_json(using)]
+        time = "finished_at"
+        if connections[using].vendor == "sqlite":  # whatever is there, as it is
+            time = f"CAST({time} AS TEXT)"
+        return ["backend_name", time, _as_json(using)]
 
     @contextmanager
     def appended(self, rows: Sequence[Row], using: str) -> Generator[Appended, None, None]:
@@ -133,22 +148,26 @@ class Archive:
         file = self._file(alias, using)
         with _told(file.path):
             view, at = memoryview(data), file.record.committed
+            _same(file, at)
             while view:
                 written = os.pwrite(file.descriptor, view, at)
                 view, at = view[written:], at + written
             os.fsync(file.descriptor)
+            _same(file, at)
         return file, at, rows
 
-    def _line(self, text: str) -> str:
+    def _line(self, text: str | None) -> str:
+        if text is None:
+            raise RowError("the database makes no JSON of it: it may be too long for its limits")
         if self.redact is None:
-            return " ".join(text.splitlines())
+            return text.replace("\r", " ").replace("\n", " ")
         try:
             kept = self.redact(json.loads(text))
         except Exception as error:
-            raise ArchiveError(f"the redaction raised {error!r}") from error
+            raise RowError(f"the redaction raised {error!r}") from error
         if not isinstance(kept, dict):
             what = type(kept).__name__
-            raise ArchiveError(f"the redaction returned {what}, and must return a dict")
+            raise RowError(f"the redaction returned {what}, and must return a dict")
         return json.dumps(kept, default=str)
 
     def _file(self, alias: str, using: str) -> _Open:
@@ -158,25 +177,44 @@ class Archive:
             return file
         if file is not None:
             os.close(self._open.pop(alias).descriptor)
-        records = ArchiveFile.objects.using(using).filter(
-            folder=str(self.folder), backend_name=alias, day=day, name__endswith=suffix()
-        )
-        for record in records.order_by("-pk"):
+        # Each host has files of its own: a lock on a file may not reach another host.
+        mine = {"host": _this_host(), "folder": str(self.folder), "backend_name": alias}
+        records = ArchiveFile.objects.using(using).filter(**mine)
+        self._cut_earlier(records.exclude(day=day))
+        for record in records.filter(day=day, name__endswith=suffix()).order_by("-pk"):
             if (descriptor := self._resume(record)) is not None:
                 break
         else:
-            name = f"{alias}-{day}-{secrets.token_hex(3)}{suffix()}"
-            record = ArchiveFile(
-                folder=str(self.folder), name=name, backend_name=alias, day=day, changed_at=DbNow()
-            )
-            record.save(using=using, force_insert=True)
+            safe = re.sub(r"[^\w.-]", "_", alias).lstrip(".") or "_"
+            name = f"{safe}-{day}-{secrets.token_hex(3)}{suffix()}"
+            record = ArchiveFile(**mine, name=name, day=day, changed_at=DbNow())
+            with durably(using):
+                record.save(using=using, force_insert=True)
             with _told(self.folder / name):
                 flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
                 descriptor = os.open(self.folder / name, flags, 0o600)
-                _sync_folder(self.folder)
+        with _told(self.folder):
+            _sync_folder(self.folder)
         self._open[alias] = _Open(record, descriptor)
         self._lock(self._open[alias])
         return self._open[alias]
+
+    def _cut_earlier(self, records: QuerySet[ArchiveFile]) -> None:
+        """A prune that was killed before midnight has left its file too long."""
+        for record in records:
+            with suppress(OSError):
+                if (self.folder / record.name).stat().st_size <= record.committed:
+                    continue
+            descriptor = self._resume(record)
+            if descriptor is None:
+                continue
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _cut(_Open(record, descriptor))
+            except BlockingIOError:  # another prune is still at it
+                pass
+            finally:
+                os.close(descriptor)
 
     def _resume(self, record: ArchiveFile) -> int | None:
         """Open a file of today to go on with it; None where it is not what it was."""
@@ -251,16 +289,42 @@ def _told(path: Path) -> Generator[None, None, None]:
 
 
 def _cut(file: _Open) -> None:
-    """Cut a file to what counts, and that only the database knows for sure."""
-    file.record.refresh_from_db(fields=["committed"])
+    """Cut a file to what counts, and that only the database knows for sure.
+
+    Under the lock that a DELETE has on the record: a COMMIT whose reply was lost may be
+    still under way, and what it makes count must not be cut.
+    """
+    record = file.record
+    using = record._state.db or ""
+    with short_transaction(using, PATIENCE):
+        counts = ArchiveFile.objects.using(using).select_for_update().filter(pk=record.pk)
+        (record.committed,) = counts.values_list("committed").get()
     beyond = os.fstat(file.descriptor).st_size - file.record.committed
     if beyond > 0:
         logger.warning("archive.cut", file=str(file.path), bytes=beyond)
         os.ftruncate(file.descriptor, file.record.committed)
 
 
-def _aware(value: datetime) -> datetime:
-    """A time as the driver gave it, as a field takes it."""
+def _same(file: _Open, size: int) -> None:
+    """Raise OSError where a file is not as we left it, or its name leads elsewhere."""
+    here = os.fstat(file.descriptor)
+    if here.st_size != size or not os.path.samestat(here, file.path.stat()):
+        raise OSError("somebody has cut or replaced it meanwhile")
+
+
+def _this_host() -> str:
+    host = this_host()
+    return f"{host.hostname} {host.machine_id}"[:255]
+
+
+def _aware(value: Any) -> datetime | None:
+    """A time as the driver gave it, as a field takes it; None where it is no time."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    assert isinstance(value, datetime)
     if settings.USE_TZ and value.tzinfo is None:
         return value.replace(tzinfo=timezone.utc)
     return value

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from argus_maint.backends.archive import decompressor
+from argus_maint.backends.archive import DAMAGED, decompressor
 from argus_maint.exceptions import ArchiveError
 from argus_maint.models import ArchiveFile
 
@@ -65,7 +65,7 @@ def lines(file: Archived) -> Iterator[str]:
                 yield from text
     except OSError as error:
         raise ArchiveError(f"{file.path} cannot be read: {error.strerror or error}") from error
-    except (EOFError, zlib.error, UnicodeDecodeError) as error:
+    except (EOFError, zlib.error, UnicodeDecodeError, DAMAGED) as error:
         raise ArchiveError(f"{file.path} is cut off or damaged: {error}") from error
 
 

@@ -79,26 +79,28 @@ def finished(status: str, using: str) -> Source:
 def steps(selection: Selection, using: str) -> Iterator[Step]:
     """All there is to do, the oldest of each status first."""
     now, retention = now_of(using), selection.retention
+    # MariaDB's usual collations take "bulk", "Bulk" and "b\u00fclk" for one.
+    exactly = "BINARY " if connections[using].vendor == "mysql" else ""
     for status, kinds in KINDS.items():
         begin, ages = None, {age for kind in kinds for age in retention.all_ages(kind)}
         for age in sorted(ages, reverse=True):
             until = now - timedelta(seconds=age)
-            condition, chooses = _what_goes(selection, kinds, age)
+            condition, chooses = _what_goes(selection, kinds, age, exactly)
             if condition is not None:
                 yield Step(status, finished(status, using), begin, until, condition, chooses)
             begin = until
 
 
 def _what_goes(
-    selection: Selection, kinds: tuple[str, ...], age: float
+    selection: Selection, kinds: tuple[str, ...], age: float, exactly: str
 ) -> tuple[Condition | None, Callable[[str, str, str], bool] | None]:
     """The condition for rows of this age, and who has the last word."""
     retention = selection.retention
     where = Condition()
     if selection.backend:
-        where &= one_of("backend_name", [selection.backend])
+        where &= one_of(f"{exactly}backend_name", [selection.backend])
     if selection.queues:
-        where &= one_of("queue_name", selection.queues)
+        where &= one_of(f"{exactly}queue_name", selection.queues)
 
     def goes(kind: str, queue: str, path: str) -> bool:
         limit = retention.age(kind, queue, path)
@@ -110,7 +112,7 @@ def _what_goes(
     each = [
         _of_kind(kind, len(kinds) > 1) & rule
         for kind in kinds
-        if (rule := _by_queue(retention, kind, age)) is not None
+        if (rule := _by_queue(retention, kind, age, f"{exactly}queue_name")) is not None
     ]
     return (where & any_of(each) if each else None), None
 
@@ -122,7 +124,7 @@ def _of_kind(kind: str, several: bool) -> Condition:
     return Condition(f"exception_class_path {sign} %s", (QUARANTINED,))
 
 
-def _by_queue(retention: Retention, kind: str, age: float) -> Condition | None:
+def _by_queue(retention: Retention, kind: str, age: float, column: str) -> Condition | None:
     """Which queues' rows of a kind go at this age; None: of no queue."""
     usual = (limit := retention.ages[kind]) is not None and limit <= age
     others = [
@@ -134,7 +136,7 @@ def _by_queue(retention: Retention, kind: str, age: float) -> Condition | None:
         return None
     if not others:
         return Condition("1 = 1")
-    return one_of("queue_name", others, negate=usual)
+    return one_of(column, others, negate=usual)
 
 
 def own_steps(using: str) -> Iterator[Step]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import OperationalError, transaction
+from django.db import IntegrityError, OperationalError, transaction
 
 from argus_maint.backends.walk import Walk
 from argus_maint.clock import now
@@ -93,7 +93,7 @@ def _trial(walk: Walk, step: Step, order: Order) -> float | None:
         with short_transaction(order.using, PATIENCE):
             deleted = walk.delete(pieces)
             transaction.set_rollback(True, using=order.using)
-    except OperationalError:
+    except (OperationalError, IntegrityError):
         return None
     # What passes through this process is read first, and that costs about as much again.
     share = 1.0 if step.chooses is None and order.archive is None else 0.5

@@ -22,12 +22,15 @@ Options (``Order``): ``using``; ``selection``; ``target`` seconds of held lock (
 (0.25); ``max_seconds`` and ``max_rows`` (None: no end); ``max_replica_lag`` seconds (30);
 ``archive``; ``tell``, called after every batch.
 
+A row that cannot go (a site's foreign key, a trigger, a value that cannot be archived) is left,
+and told of; the others go.
+
 Raises ``ArchiveError`` when the archive cannot be written; nothing is deleted then that was
 not archived. Errors of the database that waiting may mend are waited for up to
 ``GIVE_UP`` times in a row, then raised.
 
 Events: ``prune.batch``, ``prune.locked``, ``prune.lagging`` (a replica is behind),
-``prune.done``.
+``prune.left`` (a row that cannot go), ``prune.done``.
 """
 
 from __future__ import annotations
@@ -35,13 +38,15 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.db import IntegrityError
 from django.utils.module_loading import import_string
 
 from argus_maint.backends import pressure
-from argus_maint.backends.archive import Archive
+from argus_maint.backends.archive import Archive, RowError
 from argus_maint.backends.wal import Wal
 from argus_maint.backends.walk import Condition, Place, Walk
 from argus_maint.clock import now
@@ -57,6 +62,8 @@ logger = get_logger(__name__)
 GIVE_UP = 20  # errors of the database in a row
 SKIP_AFTER = 3  # refused locks in a row, before what is locked is left out
 MOST_READ = 5_000  # rows of a batch that passes through this process
+MOST_BYTES = 16 * 2**20  # of a batch that is archived, about
+MOST_LEFT = 100  # rows that cannot go, before it is no fault of the rows
 COLUMNS = ("id", "queue_name", "task_path", "exception_class_path")
 
 
@@ -109,6 +116,7 @@ class Report:
     archived: int = 0
     batches: int = 0
     passed: int = 0  # rows looked at
+    left: int = 0  # rows that could not go, each in the log
     refused: int = 0  # locks waited for in vain
     waited_for_replicas: float = 0.0  # seconds
     worst: float = 0.0  # longest time that a batch held its locks, seconds
@@ -142,6 +150,8 @@ class _Pass:
         self.began = now()
         self.next_look = 0.0  # at the replicas
         self.errors = 0  # in a row
+        self.narrow = 0  # rows of a batch while a row that cannot go is looked for
+        self.most_read = 50  # rows of a batch that is archived: how large they are is not known
         self.wal = Wal(self.using, order.duty)
 
     def run(self) -> Report:
@@ -160,7 +170,8 @@ class _Pass:
             self.wal.put_back()
             if self.order.archive is not None:
                 self.order.archive.close()
-        self.report.note = pressure.long_transaction(self.using)
+        with suppress(*TRANSIENT):
+            self.report.note = pressure.long_transaction(self.using)
         self.report.seconds = now() - self.began
         self._log_end()
         return self.report
@@ -179,18 +190,24 @@ class _Pass:
     def _through(self, name: str, walk: Walk, step: Step) -> None:
         """Batch after batch, to the end of a walk."""
         archived = self.order.archive is not None and step.is_of_tasks
-        self.pace.most = MOST_READ if archived or step.chooses is not None else MOST
         more = True
         while more:
             self._stop_when_enough()
-            self._let_replicas_catch_up()
-            size, started = self._size(), now()
+            size, started = self._size(archived, step), now()
             try:
+                self._let_replicas_catch_up()
                 self.wal.prepare()
                 edge = walk.edge(size)
                 deleted, held = self._delete(walk, edge, step)
-            except (*TRANSIENT, _Changed) as error:
+            except TRANSIENT as error:
                 self._refused(error)
+                continue
+            except (IntegrityError, RowError, _Changed) as error:
+                if size > 1:
+                    self.narrow = max(1, size // 8)  # towards the row that it is about
+                    continue
+                self._leave(error)
+                more, walk.after = edge is not None, edge
                 continue
             more, walk.after, self.errors = edge is not None, edge, 0
             if archived:
@@ -200,9 +217,27 @@ class _Pass:
             if more:
                 time.sleep(self.pace.pause(now() - started))
 
-    def _size(self) -> int:
-        size, most = min(self.pace.size, self.pace.most), self.order.max_rows
-        return size if most is None else min(size, most - self.report.rows)
+    def _size(self, archived: bool, step: Step) -> int:
+        """Rows of the next batch."""
+        bounds = [self.pace.size, MOST]
+        if archived:
+            bounds.append(self.most_read)
+        elif step.chooses is not None:
+            bounds.append(MOST_READ)
+        if self.order.max_rows is not None:
+            bounds.append(self.order.max_rows - self.report.rows)
+        if self.narrow:
+            bounds.append(self.narrow)
+            self.narrow = self.narrow * 2 if self.narrow < 64 else 0
+        return min(bounds)
+
+    def _leave(self, error: Exception) -> None:
+        """One row cannot go, and must not keep the others: it stays, and is told of."""
+        self.report.left += 1
+        text = " ".join(str(error).split())
+        logger.warning("prune.left", error=text)
+        if self.report.left >= MOST_LEFT:
+            raise ArchiveError(f"{MOST_LEFT} tasks could not be pruned, the last one: {text}")
 
     def _stop_when_enough(self) -> None:
         seconds, rows = self.order.max_seconds, self.order.max_rows
@@ -233,7 +268,9 @@ class _Pass:
     ) -> tuple[int, float]:
         """Write one batch to the archive, then delete exactly what was written."""
         columns = (*COLUMNS, *archive.columns(self.using))
-        rows = [row for row in self._read(walk, columns, pieces) if _goes(step, row)]
+        read = self._read(walk, columns, pieces)
+        self._bound_memory(read)
+        rows = [row for row in read if _goes(step, row)]
         if not rows:
             return 0, 0.0
         keys = [row[0] for row in rows]
@@ -249,6 +286,12 @@ class _Pass:
                 raise _Changed("rows of the batch were changed meanwhile")
             appended.commit()
         return len(keys), now() - began
+
+    def _bound_memory(self, rows: list[Any]) -> None:
+        """As many rows in the next batch as their size allows, twice as many at most."""
+        if rows:
+            average = max(1, sum(len(row[-1] or "") for row in rows) // len(rows))
+            self.most_read = max(1, min(MOST_READ, 2 * len(rows), MOST_BYTES // average))
 
     def _read(self, walk: Walk, columns: Sequence[str], pieces: list[Condition]) -> list[Any]:
         if not self._skips_locked(walk):

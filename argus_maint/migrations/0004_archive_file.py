@@ -20,6 +20,7 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
+                ("host", models.CharField(help_text="That writes it.", max_length=255)),
                 ("folder", models.CharField(max_length=255)),
                 ("name", models.CharField(max_length=191, unique=True)),
                 ("backend_name", models.CharField(max_length=32)),

@@ -118,6 +118,17 @@ def test_only_some_queues_backends_and_tasks() -> None:
     assert now().rows == 1
 
 
+def test_names_are_compared_letter_by_letter() -> None:
+    names = ("Bulk", "b\u00fclk")
+    kept = {rows.task("SUCCESSFUL", age=2 * DAY, queue_name=name).pk for name in names}
+    rows.task("SUCCESSFUL", age=2 * DAY, queue_name="bulk")
+    with override_settings(ARGUS_MAINT={"RETENTION": {"queues": {"bulk": {"successful": "1d"}}}}):
+        assert now().rows == 1
+    assert left() == kept
+    all_of_them = Retention({"successful": 1.0, "failed": None, "quarantined": None})
+    assert now(selection=Selection(all_of_them, "DEFAULT")).rows == 0
+
+
 def test_batches_pass_every_row_once_whatever_their_times() -> None:
     made = expired(1000)
     kept = expired(20, path="shop.tasks.keep")

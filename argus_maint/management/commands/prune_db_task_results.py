@@ -56,6 +56,11 @@ class Command(StockCommand):
         selection = Selection(Retention(ages), backend.alias, queues)
         try:
             order = order_of(task_database(), selection=selection, own_tables=False)
+            if order.archive is not None:
+                order.archive.check()
+        except ArchiveError as error:
+            raise CommandError(str(error), returncode=2) from error
+        try:
             if dry_run:
                 stock_logger.info("Would delete %d task result(s)", plan(order).rows)
             else:

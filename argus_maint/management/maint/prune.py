@@ -105,7 +105,7 @@ def run(context: Context, options: dict[str, Any]) -> int:
         context.json(as_dict(report))
     else:
         context.show(page(report))
-    return 0
+    return int(report.left > 0)
 
 
 # -- what was asked for -----------------------------------------------------------------
@@ -274,6 +274,7 @@ def as_dict(report: Report) -> dict[str, Any]:
         "rows": report.rows,
         "deleted": dict(report.deleted),
         "archived": report.archived,
+        "left": report.left,
         "batches": report.batches,
         "seconds": round(report.seconds, 3),
         "worst_lock": round(report.worst, 4),
@@ -295,6 +296,10 @@ def page(report: Report) -> list[Text]:
     lines += [Text(f"  {name}: {rows:,}") for name, rows in sorted(report.deleted.items())]
     if report.archived:
         lines.append(Text(f"  archived: {report.archived:,}"))
+    if report.left:
+        lines.append(
+            styled(f"  {report.left:,} could not go: prune.left in the log says why", WARN)
+        )
     if report.stopped:
         option = report.stopped.replace("_", "-")
         lines.append(styled(f"  stopped by --{option}: the next run goes on", WARN))
