@@ -6,7 +6,9 @@ import contextlib
 import io
 import os
 import signal
+import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -30,6 +32,22 @@ class Bench(Lab):
         self.stocks += 1
         env["ARGUS_MAINT_BENCH_STOCK"] = "1"
         return self.worker(*arguments, name=f"stock{self.stocks}", prefix=(), **env)
+
+    def script(self, module: str, *arguments: str, **env: str) -> Supervised:
+        """Start a module of the benchmarks as a process of its own."""
+        log = self.folder / f"{module}-{len(list(self.folder.glob('*.log')))}.log"
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", f"benchmarks.{module}", *arguments],
+                env={**self.env, **env},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        supervised = Supervised(process, log, module)
+        self.started.append(supervised)
+        return supervised
 
     @property
     def database(self) -> str:
@@ -77,12 +95,22 @@ class Bench(Lab):
             super().close()
         self.started.clear()
 
-    def fill(self, number: int) -> None:
-        """Add that many finished rows, made by the database itself."""
+    def fill(self, number: int, days: float = 0) -> None:
+        """Add that many finished rows, made by the database itself.
+
+        With ``days`` they finished one after the other in so many days, up to 15 days ago.
+        """
         quote = connection.ops.quote_name
         table = quote(DBTaskResult._meta.db_table)
-        columns = ", ".join(quote(column) for column in _FINISHED)
-        values = ", ".join(_FINISHED.values())
+        finished = dict(_FINISHED)
+        if days:
+            step = int(days * 86_400_000_000 / number)  # microseconds
+            first = int((time.time() - (15 + days) * 86_400) * 1_000_000)
+            finished["finished_at"] = _TIMES[connection.vendor].format(
+                at=f"({first} + (i + {{start}}) * {step})"
+            )
+        columns = ", ".join(quote(column) for column in finished)
+        values = ", ".join(finished.values())
         ident, numbers = _IDS[connection.vendor], _NUMBERS[connection.vendor]
         with connection.cursor() as cursor:
             if connection.vendor == "mysql":
@@ -92,9 +120,10 @@ class Bench(Lab):
                 cursor.execute("PRAGMA synchronous = OFF")
             for start in range(0, number, 500_000):
                 rows = min(500_000, number - start)
+                select = f"SELECT {ident}, {values.replace('{start}', str(start))}"
                 cursor.execute(
                     f"INSERT INTO {table} (id, {columns}) "
-                    f"{numbers.format(rows=rows, select=f'SELECT {ident}, {values}')}"
+                    f"{numbers.format(rows=rows, select=select)}"
                 )
         if connection.vendor == "sqlite":
             connection.close()  # and with it these settings
@@ -138,9 +167,18 @@ _IDS = {
     "postgresql": "gen_random_uuid()",
     "mysql": "uuid()",
 }
+# A time of so many microseconds, as Django writes it.
+_TIMES = {
+    "sqlite": (
+        "strftime('%Y-%m-%d %H:%M:%S', {at} / 1000000, 'unixepoch')"
+        " || printf('.%06d', max({at} % 1000000, 1))"
+    ),
+    "postgresql": "to_timestamp({at} / 1000000.0)",
+    "mysql": "'1970-01-01 00:00:00' + INTERVAL {at} MICROSECOND",
+}
 _COUNT = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) "
 _NUMBERS = {
     "sqlite": _COUNT + "{select} FROM n",
-    "postgresql": "{select} FROM generate_series(1, {rows})",
+    "postgresql": "{select} FROM generate_series(1::bigint, {rows}) AS n(i)",
     "mysql": _COUNT + "{select} FROM n",
 }

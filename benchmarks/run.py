@@ -1,6 +1,6 @@
 """All benchmarks one after the other, and one table of all figures.
 
-Everything at full size takes about an hour on a quiet machine with two cores, most of it
+Everything at full size takes an hour and a half on a quiet machine with two cores, most of it
 waiting for leases to run out; --quick takes a few minutes and measures little. A server
 that does not answer is left out, and so is a benchmark that --only does not name. The
 table goes to standard output as Markdown, progress to standard error.
@@ -43,6 +43,7 @@ PLAN = {
     "scale": ("sqlite", "postgres"),
     "beats": ("postgres",),
     "memory": ("sqlite", "postgres"),
+    "prune": ("sqlite", "postgres", "mariadb"),
 }
 
 

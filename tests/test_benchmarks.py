@@ -65,7 +65,7 @@ def test_chaos_loses_nothing(tmp_path: Path) -> None:
     assert [figure["met"] for figure in figures] == [True, True, True]
 
 
-@pytest.mark.parametrize("name", ["throughput", "scale", "memory"])
+@pytest.mark.parametrize("name", ["throughput", "scale", "memory", "prune"])
 def test_it_prints_a_figure_of_ours_and_one_of_the_stock_worker(tmp_path: Path, name: str) -> None:
     for figure in run(tmp_path, name)["figures"]:
         assert figure["ours"]
@@ -79,7 +79,9 @@ def test_a_supervisor_sends_one_update_a_beat_whatever_its_workers(tmp_path: Pat
     assert [figure["ours"] for figure in figures] == ["1.00", "1.00"]
 
 
-@pytest.mark.parametrize("name", ["run", "throughput", "scale", "kill", "chaos", "beats", "memory"])
+@pytest.mark.parametrize(
+    "name", ["run", "throughput", "scale", "kill", "chaos", "beats", "memory", "prune"]
+)
 def test_help_says_what_it_does(tmp_path: Path, name: str) -> None:
     output, _ = start(tmp_path, f"benchmarks.{name}", "--help").communicate(timeout=60)
 

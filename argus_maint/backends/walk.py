@@ -178,7 +178,11 @@ class Walk:
             where = Condition(f"{self.source.key} = ANY(%s)", (list(keys),))
         else:
             where = one_of(self.source.key, keys)
-        return where & self.source.fixed & Condition(f"{self.source.time} <= %s", (self.until,))
+        there = self.source.fixed & Condition(f"{self.source.time} <= %s", (self.until,))
+        if self.connection.vendor == "sqlite":
+            # Out of the planner's sight: it would go through all that is finished for a few keys.
+            there = Condition(f"CASE WHEN {there.sql} THEN 1 ELSE 0 END", there.params)
+        return where & there
 
     def _after(self) -> Condition:
         time, key = self.source.time, self.source.key
