@@ -20,7 +20,7 @@ from typing import Any
 from django.db import Error, connections
 
 CACHE = 16_000  # KiB; the default is 2,000
-SELDOM = 100_000  # rows at full duty; the log grows by about 5 KB a row
+SELDOM = 150_000  # rows at full duty; the log grows by about 5 KB a row
 
 
 class Wal:
