@@ -61,7 +61,7 @@ logger = get_logger(__name__)
 
 GIVE_UP = 20  # errors of the database in a row
 SKIP_AFTER = 3  # refused locks in a row, before what is locked is left out
-MOST_READ = 5_000  # rows of a batch that passes through this process
+MOST_READ = 20_000  # rows of a batch that passes through this process
 MOST_BYTES = 16 * 2**20  # of a batch that is archived, about
 MOST_LEFT = 100  # rows that cannot go, before it is no fault of the rows
 COLUMNS = ("id", "queue_name", "task_path", "exception_class_path")
@@ -279,7 +279,8 @@ class _Pass:
         with written as appended, short_transaction(self.using, PATIENCE):
             began = now()
             if by_range:  # the quicker way; a row that has come into it meanwhile is noticed
-                exact = sorted(walk.delete_telling(pieces)) == sorted(keys)
+                gone = walk.delete_telling(pieces)
+                exact = len(gone) == len(keys) and set(gone) == set(keys)
             else:
                 exact = walk.delete(self._by_key(walk, keys)) == len(keys)
             if not exact:

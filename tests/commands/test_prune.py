@@ -227,3 +227,19 @@ def _read(descriptor: int) -> bytes:
         return os.read(descriptor, 1 << 16)
     except OSError:  # Linux, at the end of a terminal
         return b""
+
+
+def test_where_routers_send_the_task_table_elsewhere_it_is_pruned_there(
+    lab: Lab, tmp_path: Path
+) -> None:
+    lab.env |= {"DJANGO_SETTINGS_MODULE": "tests.routed", "ROUTED_FOLDER": str(tmp_path)}
+    for name in ("default", "tasks"):
+        lab.manage("migrate", "-v0", f"--database={name}")
+    code = "from tests import rows; rows.task('SUCCESSFUL', age=99 * 86400); rows.task('READY')"
+    lab.manage("shell", "-c", code)
+    archive = tmp_path / "archive"
+    report = json.loads(lab.manage("maint", "prune", "--json", f"--archive={archive}").stdout)
+    assert (report["rows"], report["archived"]) == (1, 1)
+    listed = lab.manage("maint", "archive", "list", "--json", f"--folder={archive}").stdout
+    assert [file["tasks"] for file in json.loads(listed)["files"]] == [1]
+    lab.manage("maint", "storage", "--run")

@@ -53,9 +53,9 @@ def free_port() -> int:
 
 
 class Cluster:
-    """One server, running once it is made."""
+    """One server, running once it is made; of ``origin``, if given, a streaming replica."""
 
-    def __init__(self, **options: str) -> None:
+    def __init__(self, origin: Cluster | None = None, **options: str) -> None:
         found = binaries()
         assert found is not None, missing()
         self.bin = found
@@ -67,19 +67,20 @@ class Cluster:
         try:
             if os.getuid() == 0:
                 shutil.chown(self.folder, "postgres", "postgres")
-            self._run(
-                "initdb",
-                "-D",
-                str(self.data),
-                "-U",
-                "postgres",
-                "-A",
-                "trust",
-                "-N",
-                "-E",
-                "UTF8",
-                "--locale=C.UTF-8",
-            )
+            where = ["-D", str(self.data), "-U", "postgres"]
+            if origin is None:
+                self._run("initdb", *where, "-A", "trust", "-N", "-E", "UTF8", "--locale=C.UTF-8")
+            else:
+                self._run(
+                    "pg_basebackup",
+                    *where,
+                    "-h",
+                    "127.0.0.1",
+                    "-p",
+                    str(origin.port),
+                    "-R",
+                    "-cfast",
+                )
             self.start()
         except BaseException:
             self.close()
