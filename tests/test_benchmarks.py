@@ -65,7 +65,9 @@ def test_chaos_loses_nothing(tmp_path: Path) -> None:
     assert [figure["met"] for figure in figures] == [True, True, True]
 
 
-@pytest.mark.parametrize("name", ["throughput", "scale", "memory", "prune"])
+@pytest.mark.parametrize(
+    "name", ["throughput", "scale", "memory", pytest.param("prune", marks=pytest.mark.slow)]
+)
 def test_it_prints_a_figure_of_ours_and_one_of_the_stock_worker(tmp_path: Path, name: str) -> None:
     for figure in run(tmp_path, name)["figures"]:
         assert figure["ours"]
