@@ -29,7 +29,9 @@ def test_a_look_has_the_figures_of_table_and_indexes() -> None:
     fill(2000)
     analyze()
     space = look("default")
-    assert space.rows == pytest.approx(2000, rel=0.1)
+    # InnoDB counts a few pages it has drawn by lot, and was seen 12 % off here.
+    drawn = 0.3 if connection.vendor == "mysql" else 0.1
+    assert space.rows == pytest.approx(2000, rel=drawn)
     assert space.table_bytes > 2000 * 300
     assert space.index_bytes == pytest.approx(sum(each.bytes for each in space.indexes), rel=0.1)
     assert "argus_maint_finished_idx" in [each.name for each in space.indexes]
