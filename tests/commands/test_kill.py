@@ -72,6 +72,7 @@ def test_a_wish_outlives_the_keeper(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
     assert row.exception_class_path == "argus_maint.exceptions.TaskDiscarded"
 
 
+@pytest.mark.slow
 def test_what_the_worker_does_next_is_not_ended(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """The wish is there, and the task ends by itself before the keeper has looked."""
     monkeypatch.setattr("argus_maint.jobs.levers.PATIENCE", 0)

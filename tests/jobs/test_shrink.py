@@ -114,6 +114,7 @@ def test_a_pass_stops_in_time_and_the_next_one_goes_on() -> None:
         assert _run().after.free_bytes == 0
 
 
+@pytest.mark.slow
 def test_a_writer_that_never_lets_go_blocks_it_and_it_gives_up() -> None:
     with auto_vacuum(2) as path:
         _pruned(8000)
