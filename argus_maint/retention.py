@@ -71,11 +71,11 @@ class Retention:
                 age = ages[kind]
         return age
 
-    def all_ages(self, kind: str) -> list[float]:
-        """Every age that may apply to a kind, the longest first."""
+    def all_ages(self, kind: str) -> set[float]:
+        """Every age that may apply to a kind."""
         every = [self.ages[kind]]
         every += [ages[kind] for _, ages in (*self.queues, *self.tasks) if kind in ages]
-        return sorted({age for age in every if age is not None}, reverse=True)
+        return {age for age in every if age is not None}
 
     def shortest(self) -> float | None:
         """The shortest age there is, whatever it is for."""

@@ -6,8 +6,6 @@ without ``pg_monitor`` sees its own sessions alone; then too.
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.db import connections
 
 from argus_maint.backends.space.postgres import long_transactions
@@ -17,7 +15,12 @@ LONG = 3600.0  # seconds after which a transaction is worth a word
 
 def replica_lag(using: str) -> float:
     """Seconds that the slowest replica is behind (``pg_stat_replication.replay_lag``)."""
-    lag = _ask(using, "SELECT max(extract(epoch FROM replay_lag)) FROM pg_stat_replication")
+    connection = connections[using]
+    if connection.vendor != "postgresql":
+        return 0.0
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT max(extract(epoch FROM replay_lag)) FROM pg_stat_replication")
+        (lag,) = cursor.fetchone()
     return float(lag or 0.0)
 
 
@@ -31,13 +34,3 @@ def long_transaction(using: str, longer_than: float = LONG) -> str:
         return ""
     who = f"process {found[0].pid}" if found[0].pid else "a prepared transaction"
     return f"{who} ({found[0].what}) has had a transaction open for {found[0].age:.0f} s"
-
-
-def _ask(using: str, sql: str) -> Any:
-    connection = connections[using]
-    if connection.vendor != "postgresql":
-        return None
-    with connection.cursor() as cursor:
-        cursor.execute(sql)
-        row = cursor.fetchone()
-    return row[0] if row else None

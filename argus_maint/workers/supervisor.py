@@ -7,8 +7,9 @@ children it tells the keeper, which acts on it.
 Exit status of ``run``: 0 clean; 1 (``--batch``) tables are missing; 3 tasks were
 interrupted at the end of the grace and given back; 4 (``--batch``) a worker died on the way.
 
-Events: ``supervisor.stopping``, ``worker.ended``, ``keeper.ended``, ``keeper.silent`` (it
-is killed and replaced), ``fork.failed``.
+Events: ``supervisor.started``, ``supervisor.stopping``, ``supervisor.stopped``,
+``supervisor.unwritten`` (the database was away at the end), ``worker.ended``,
+``keeper.ended``, ``keeper.silent`` (it is killed and replaced), ``fork.failed``.
 """
 
 from __future__ import annotations
