@@ -113,10 +113,12 @@ class _Stepper:
         """Pages given back, and seconds for which the lock was held."""
         cursor = self.cursor
         cursor.execute("BEGIN IMMEDIATE")
-        began = now()
+        began, free = now(), pragma(cursor, "freelist_count")
         try:
-            # A row for each page: it goes on only while rows are fetched.
-            done = len(cursor.execute(f"PRAGMA incremental_vacuum({pages})").fetchall())
+            # One by one: Python 3.11's sqlite3 ends the statement after its first page.
+            for _ in range(min(pages, free)):
+                cursor.execute("PRAGMA incremental_vacuum(1)").fetchall()
+            done = free - pragma(cursor, "freelist_count")
             cursor.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(OperationalError):  # SQLite may have done so already

@@ -99,7 +99,7 @@ def test_a_task_whose_code_is_gone_has_failed_and_its_worker_lives(
     DBTaskResult.objects.filter(pk=result.id).update(task_path=path)
     worker = lab.worker().ready()
     failed(lab, result, error)
-    assert "task.unknown" in worker.log
+    until(lambda: "task.unknown" in worker.log)
     pids = worker.worker_pids()
     assert lab.until_status(tasks.whoami.enqueue(), "SUCCESSFUL").return_value == pids[0]
 
