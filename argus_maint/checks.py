@@ -7,6 +7,7 @@ imports a site's task modules or its URLconf, or raises.
 E001   a value in ARGUS_MAINT is wrong
 E002   a key in ARGUS_MAINT is unknown
 E003   the lease and the beat do not fit each other
+E004   a job is set wrong, or its command does not exist; the other jobs run
 E010   argus_maint is listed after django_tasks_db, whose db_worker then wins
 E011   django_tasks_db is not installed
 E012   routers send our tables and the task table to different databases
@@ -62,7 +63,7 @@ def register_checks() -> None:
 
 
 def check_setting(app_configs: AppConfigs, **kwargs: Any) -> list[checks.CheckMessage]:
-    """E001 to E003: everything that is wrong with ARGUS_MAINT."""
+    """E001 to E004: everything that is wrong with ARGUS_MAINT."""
     return [
         checks.Error(problem.message, hint=problem.hint, id=problem.id)
         for problem in conf.problems(conf.raw_setting())

@@ -38,6 +38,7 @@ a string such as ``"30s"``, ``"10m"``, ``"1h30m"`` or ``"7d"``::
             "redact": None,              # dotted path of a function(dict) -> dict for that
         },
         "STORAGE": {...},                # see argus_maint.conf_storage
+        "JOBS": {...},                   # see argus_maint.conf_jobs
     }
 
 Errors: ``problems`` collects every one, and ``argus_maint.checks`` shows them;
@@ -51,7 +52,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -59,7 +60,8 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
-from argus_maint import conf_storage, retention
+from argus_maint import conf_jobs, conf_storage, retention
+from argus_maint.conf_jobs import Job
 from argus_maint.conf_storage import Storage
 from argus_maint.options import (
     WRONG_VALUE,
@@ -159,6 +161,8 @@ class Settings:
         retention: how long finished tasks are kept.
         prune: how they are deleted.
         storage: what the storage job may do.
+        jobs: every job by name, ours and the site's own, those switched off too.
+        job_problems: what is wrong with other jobs, which therefore do not run.
     """
 
     rescue: tuple[tuple[str, dict[str, Any]], ...] = ()
@@ -170,6 +174,8 @@ class Settings:
     retention: Retention = field(default_factory=Retention)
     prune: Prune = field(default_factory=Prune)
     storage: Storage = Storage()
+    jobs: dict[str, Job] = field(default_factory=conf_jobs.defaults)
+    job_problems: tuple[Problem, ...] = ()
 
 
 POLICY_OPTIONS: dict[str, Option] = {
@@ -285,12 +291,21 @@ def _read_storage(raw: object, reader: Reader) -> dict[str, Any]:
     return {"storage": conf_storage.read(raw, reader, f'{NAME}["STORAGE"]')}
 
 
+def _read_jobs(raw: object, reader: Reader) -> dict[str, Any]:
+    # Apart: a job that is set wrong must not keep the others from running.
+    apart = Reader()
+    jobs = conf_jobs.read(raw, apart, f'{NAME}["JOBS"]')
+    problems = tuple(replace(each, id=conf_jobs.WRONG_JOB) for each in apart.problems)
+    return {"jobs": jobs, "job_problems": problems}
+
+
 SECTIONS: dict[str, Callable[[object, Reader], dict[str, Any]]] = {
     "RESCUE": _read_rescue,
     "PROCESSES": _read_processes,
     "RETENTION": _read_retention,
     "PRUNE": _read_prune,
     "STORAGE": _read_storage,
+    "JOBS": _read_jobs,
 }
 
 
@@ -323,14 +338,16 @@ def raw_setting() -> object:
 
 def problems(raw: object) -> list[Problem]:
     """Return everything that is wrong with a raw setting. Raises nothing."""
-    return _read(raw)[1]
+    settings, found = _read(raw)
+    return [*found, *settings.job_problems]
 
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
     """Return the setting, validated and cached.
 
-    Raises ImproperlyConfigured with all its problems, one a line.
+    Raises ImproperlyConfigured with all its problems, one a line, but for those of single
+    jobs: ``job_problems`` keeps these.
     """
     settings, found = _read(raw_setting())
     if found:
