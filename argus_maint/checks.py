@@ -29,11 +29,12 @@ from typing import Any
 from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core import checks
-from django.core.management import find_commands
+from django.core.management import find_commands, get_commands
 from django.db import router
 from django.utils.module_loading import import_string
 
 from argus_maint import conf
+from argus_maint.options import did_you_mean
 
 TAG = "argus_maint"
 
@@ -53,6 +54,7 @@ def register_checks() -> None:
     """Register every check under ``TAG``. Calling it again changes nothing."""
     for check in (
         check_setting,
+        check_job_commands,
         check_installed_apps,
         check_routers,
         check_rescue_is_set,
@@ -67,6 +69,23 @@ def check_setting(app_configs: AppConfigs, **kwargs: Any) -> list[checks.CheckMe
     return [
         checks.Error(problem.message, hint=problem.hint, id=problem.id)
         for problem in conf.problems(conf.raw_setting())
+    ]
+
+
+def check_job_commands(app_configs: AppConfigs, **kwargs: Any) -> list[checks.CheckMessage]:
+    """E004: a job that is a command which does not exist."""
+    jobs = conf.jobs_of(conf.raw_setting()).values()
+    commands = [job for job in jobs if job.kind == "command"]
+    known = get_commands() if commands else {}
+    return [
+        checks.Error(
+            f'{conf.NAME}["JOBS"]["{job.name}"]: there is no command "{job.target}".'
+            f"{did_you_mean(job.target, known)}",
+            hint="manage.py help lists them all.",
+            id=f"{APP}.E004",
+        )
+        for job in commands
+        if job.target not in known
     ]
 
 

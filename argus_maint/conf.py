@@ -342,6 +342,11 @@ def problems(raw: object) -> list[Problem]:
     return [*found, *settings.job_problems]
 
 
+def jobs_of(raw: object) -> dict[str, Job]:
+    """The jobs of a raw setting that are set right, whatever else is wrong. Raises nothing."""
+    return _read(raw)[0].jobs
+
+
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
     """Return the setting, validated and cached.

@@ -7,6 +7,7 @@ of the site's own, with one of ``function``, ``task`` or ``command``::
         "prune": {"schedule": "30 2 * * *", "options": {"max_seconds": "2h"}},
         "storage": {"enabled": False},
         "tokens": {"command": "check_token_expiry", "schedule": "0 6 * * *"},
+        "version": {"command": ["check_version", "--save"], "schedule": "5 6 * * *"},
         "report": {"task": "shop.tasks.send_report", "schedule": "0 7 * * mon"},
         "tidy": {"function": "shop.jobs.tidy", "schedule": "*/5 * * * *"},
     }
@@ -23,8 +24,8 @@ Keys of a job, with their defaults:
 - ``time_limit``: how long a run may take (default ``"1h"``). A command is ended then; what
   runs in the scheduler's own process cannot be, and is reported.
 - ``run_on``: ``"scheduler"`` (default), or ``"worker"``: through the task queue.
-- ``options``: what the job itself takes; for a function keyword arguments, for a task
-  arguments of ``enqueue``, for a command those of ``call_command``.
+- ``options``: what the job itself takes; for a function or a task keyword arguments. A
+  command has its arguments in a list, as above.
 - ``summary``: one line of what it does, for a job of the site's own.
 
 Reading it imports nothing of the site.
@@ -227,11 +228,18 @@ def _read_one(
     options = reader.mapping(raw.get("options", {}), f'{where}["options"]', "{}")
     if ours is not None:
         options = reader.options(options, OURS[name].options, f'{where}["options"]')
-    return replace(base, options=dict(options), **values)
+    elif options and base.kind == "command":
+        raise ValueError(f"{where} is a command: its arguments go into a list, after its name.")
+    return replace(base, options={**base.options, **options}, **values)
 
 
 def _of_the_site(name: str, kind: str, raw: dict[str, Any], where: str) -> Job:
     target, form = raw[kind], COMMAND if kind == "command" else DOTTED
+    options: dict[str, Any] = {}
+    if kind == "command" and isinstance(target, (list, tuple)) and target:
+        if not all(isinstance(each, str) for each in target):
+            raise ValueError(f'{where}["command"] must be a list of strings, not {show(target)}.')
+        target, options = target[0], {"argv": tuple(target[1:])}
     example = "check_token_expiry" if kind == "command" else "shop.jobs.tidy"
     if not isinstance(target, str) or not form.fullmatch(target):
         raise ValueError(f'{where}["{kind}"] must be such as "{example}", not {show(target)}.')
@@ -242,7 +250,16 @@ def _of_the_site(name: str, kind: str, raw: dict[str, Any], where: str) -> Job:
         raise ValueError(f'{where}["summary"] must be one line of text, not {show(summary)}.')
     zone = django_settings.TIME_ZONE
     schedule = parse_schedule(raw["schedule"], raw.get("zone", zone), f'{where}["schedule"]')
-    return Job(name, summary, schedule, kind, target, on_lost="report", runbook="JobFailed")
+    return Job(
+        name,
+        summary,
+        schedule,
+        kind,
+        target,
+        on_lost="report",
+        options=options,
+        runbook="JobFailed",
+    )
 
 
 def _flag(value: object, what: str) -> bool:

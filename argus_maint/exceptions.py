@@ -17,6 +17,8 @@ Their paths are part of the public API: rows that outlive an upgrade hold them.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class WorkerLost(Exception):
     """The task's worker died, and its policy says ``on_lost: "fail"``.
@@ -50,3 +52,24 @@ class TaskOverdue(BaseException):
 
 class ArchiveError(Exception):
     """An archive cannot be written or read; the text says why, in one line."""
+
+
+class JobError(Exception):
+    """A job could not do all of its work. ``report`` says what it did do."""
+
+    def __init__(self, message: str, report: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.report = report or {}
+
+
+class Overlap(Exception):
+    """A job is asked to run while it runs. ``run`` is that run, if it is still there."""
+
+    def __init__(self, job: str, run: Any) -> None:
+        where = f" on {run.host} since {run.started_at:%Y-%m-%d %H:%M:%S} UTC" if run else ""
+        super().__init__(f"{job} is running{where}; it does not run twice at a time.")
+        self.run = run
+
+
+class JobStopped(Exception):
+    """A job was asked to stop before its end: its process is going. The tick is run again."""

@@ -199,3 +199,45 @@ class StorageSample(models.Model):
 
     def __str__(self) -> str:
         return f"{self.table_bytes + self.index_bytes} bytes at {self.taken_at}"
+
+
+class Run(models.Model):
+    """One tick of a job, and what became of it: claimed by inserting this row.
+
+    ``(job, tick)`` is unique, so of any number of schedulers one runs a tick. ``running``
+    is the job's name while the run lasts and NULL afterwards; it is unique as well, so a
+    job never overlaps itself. A run by hand has no tick.
+    """
+
+    class State(models.TextChoices):
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+        LOST = "lost"  # its process died in the middle
+        SKIPPED = "skipped"  # never begun: the one before it was still running
+
+    job = models.CharField(max_length=160)
+    tick = models.DateTimeField(null=True, help_text="When it was due.")
+    state = models.CharField(max_length=16, choices=State.choices, default=State.RUNNING)
+    running = models.CharField(max_length=160, null=True, unique=True)  # noqa: DJ001
+    attempt = models.IntegerField(default=1, help_text="More than 1: runs before it were lost.")
+    missed = models.IntegerField(default=0, help_text="Ticks before it that nobody ran.")
+
+    driver = models.CharField(max_length=16, help_text="crontask, apscheduler, cron or hand.")
+    host = models.CharField(max_length=255, help_text="Host name.")
+    process = models.UUIDField(null=True, help_text="The row of the process that runs it.")
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True)
+    report = models.JSONField(default=dict)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["job", "tick"], name="argus_maint_run_tick"),
+        ]
+        indexes = [
+            models.Index(fields=["started_at"], name="argus_maint_run_started"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.job} {self.tick or 'by hand'} ({self.state})"

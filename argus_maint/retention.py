@@ -15,6 +15,7 @@ Options, with their defaults. An age is a duration as everywhere in the setting,
         "queues": {"bulk": {"successful": "1d"}},
         "tasks": {"shop.tasks.sync_*": {"successful": "1h"}},
         "ledger": "365d",       # our own record of rescues and levers
+        "runs": "30d",          # and of jobs: what each tick came to
     }
 
 A task's pattern wins over its queue, and its queue over the rest, key by key; of two
@@ -49,7 +50,10 @@ AGES: dict[str, Option] = {
     "failed": Option(positive_or_none, _HINT.format("FAILED", '"90d"')),
     "quarantined": Option(positive_or_none, _HINT.format("Quarantined", "None")),
 }
-LEDGER = Option(duration, 'How long the record of rescues is kept; the default is "365d".')
+OWN: dict[str, Option] = {
+    "ledger": Option(duration, 'How long the record of rescues is kept; the default is "365d".'),
+    "runs": Option(duration, 'How long the record of jobs is kept; the default is "30d".'),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class Retention:
     queues: tuple[tuple[str, Ages], ...] = ()
     tasks: tuple[tuple[str, Ages], ...] = ()  # from the least to the most specific
     ledger: float = 365 * DAY
+    runs: float = 30 * DAY
 
     def age(self, kind: str, queue: str, path: str) -> float | None:
         """Seconds that a finished task is kept; None: for ever."""
@@ -85,15 +90,15 @@ class Retention:
 def read(raw: object, where: str, reader: Reader) -> Retention:
     """Read the raw section; what is wrong with it is noted by the reader."""
     mapping = reader.mapping(raw, where, '{"successful": "14d"}')
-    scopes = ("queues", "tasks", "ledger")
+    scopes = ("queues", "tasks", *OWN)
     known = reader.known(mapping, [*AGES, *scopes], where)
     plain = {key: value for key, value in known.items() if key not in scopes}
     values: dict[str, Any] = {"ages": {**Retention().ages, **reader.options(plain, AGES, where)}}
     for scope in ("queues", "tasks"):
         values[scope] = tuple(_scope(known.get(scope, {}), f'{where}["{scope}"]', reader))
     values["tasks"] = tuple(sorted(values["tasks"], key=lambda pair: specificity(pair[0])))
-    only_ledger = {key: value for key, value in known.items() if key == "ledger"}
-    return Retention(**values, **reader.options(only_ledger, {"ledger": LEDGER}, where))
+    own = {key: value for key, value in known.items() if key in OWN}
+    return Retention(**values, **reader.options(own, OWN, where))
 
 
 def _scope(raw: object, where: str, reader: Reader) -> list[tuple[str, Ages]]:

@@ -16,6 +16,7 @@ from fnmatch import fnmatchcase
 
 from django.conf import settings
 from django.db import connections
+from django.db.models import Max
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
@@ -24,7 +25,7 @@ from argus_maint.backends.walk import Condition, Source, any_of, one_of
 from argus_maint.conf import get_settings
 from argus_maint.dbtime import db_now
 from argus_maint.exceptions import TaskQuarantined
-from argus_maint.models import LedgerEntry, Process
+from argus_maint.models import LedgerEntry, Process, Run
 from argus_maint.retention import Retention
 
 QUARANTINED = f"{TaskQuarantined.__module__}.{TaskQuarantined.__qualname__}"
@@ -153,3 +154,17 @@ def own_steps(using: str) -> Iterator[Step]:
     owners = sorted({attempt.owner for attempt in running(using)})
     others = one_of("worker_id", owners, negate=True)
     yield Step("", processes, None, until, others, is_of_tasks=False)
+    # A job's newest tick stays: from it on its next one counts.
+    over = Condition("state <> %s", (Run.State.RUNNING.value,))
+    runs = Source(quote(Run._meta.db_table), "started_at", "id", over)
+    until = now - timedelta(seconds=config.retention.runs)
+    yield Step("", runs, None, until, _not_the_newest(using), is_of_tasks=False)
+
+
+def _not_the_newest(using: str) -> Condition:
+    rows = Run.objects.using(using)
+    newest = [
+        rows.filter(job=job, tick=tick).values_list("pk", flat=True)[0]
+        for job, tick in rows.filter(tick__isnull=False).values_list("job").annotate(Max("tick"))
+    ]
+    return one_of("id", newest, negate=True)

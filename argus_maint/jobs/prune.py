@@ -79,6 +79,7 @@ class Order:
     max_rows: int | None = None
     max_replica_lag: float = 30.0
     archive: Archive | None = None
+    tasks: bool = True
     own_tables: bool = True
     tell: Callable[[Report], None] = lambda report: None
 
@@ -158,7 +159,7 @@ class _Pass:
         if self.order.archive is not None:
             self.order.archive.check()
         try:
-            for step in steps(self.order.selection, self.using):
+            for step in steps(self.order.selection, self.using) if self.order.tasks else ():
                 walk = Walk(step.source, step.until, self.using, since=step.begin)
                 self._through(step.status, walk, step)
             for step in own_steps(self.using) if self.order.own_tables else ():

@@ -24,10 +24,10 @@ from django.utils.autoreload import run_with_reloader
 from django_tasks_db.management.commands.db_worker import Command as StockCommand
 
 from argus_maint import __version__, log
-from argus_maint.checks import TAG
 from argus_maint.conf import get_settings, resolve_lease
 from argus_maint.database import close_all
 from argus_maint.jobs.duties import forked_duties, threaded_duties
+from argus_maint.management.checking import WrongJobsApart
 from argus_maint.management.maint.arguments import Parser, age, count, duration
 from argus_maint.workers import children, output
 from argus_maint.workers.board import Board, Slot
@@ -56,7 +56,7 @@ def _size(text: str) -> int:
     return int(match[1]) << (10 * ("KMG".index(match[2].upper()) + 1))
 
 
-class Command(StockCommand):
+class Command(WrongJobsApart, StockCommand):
     """A supervisor, its keeper, and N workers."""
 
     help = (
@@ -68,7 +68,6 @@ class Command(StockCommand):
     )
     # All checks would import the URLconf, and with it most of the site, into a process
     # that never runs a task. A worker imports what its tasks need.
-    requires_system_checks = [TAG]
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The stock command's arguments, whichever its version, and ours."""

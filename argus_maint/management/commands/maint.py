@@ -11,38 +11,43 @@ import os
 import sys
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import Error, InterfaceError, OperationalError
 
 from argus_maint import log
-from argus_maint.checks import TAG
 from argus_maint.database import MIGRATE, task_database, what_helps
+from argus_maint.management.checking import WrongJobsApart
 from argus_maint.management.maint import (
     archive,
     fail,
     history,
+    jobs,
     prune,
     requeue,
     rescue,
+    run,
     status,
     storage,
     tasks,
+    tick,
 )
 from argus_maint.management.maint.arguments import Parser, add_subcommand
 from argus_maint.management.maint.context import Context
 from argus_maint.observe.screen import Screen
 
-_MODULES = (status, rescue, tasks, requeue, fail, history, prune, archive, storage)
+_MODULES = (
+    *(status, rescue, tasks, requeue, fail, history),
+    *(prune, archive, storage, jobs, run, tick),
+)
 SUBCOMMANDS = {each.NAME: each for each in _MODULES}
 INTERRUPTED = 130
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
-class Command(BaseCommand):
+class Command(WrongJobsApart):
     """One command with subcommands."""
 
     help = "Look at the task queue, and put right what is wrong with it."
-    requires_system_checks = [TAG]
     missing_args_message = f"name a subcommand: {', '.join(SUBCOMMANDS)}"
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -1,0 +1,117 @@
+"""One pass of each job of ours, as the scheduler and ``maint run`` make it.
+
+Each takes a ``Pass`` and returns a report that JSON can hold; what is in its list
+``problems`` is for a person to look at. Raises ``JobError`` where it could do a part of its
+work only. The work itself is done by the module of the job's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from argus_maint.conf_jobs import Job
+from argus_maint.exceptions import JobError, JobStopped
+
+Report = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What a pass is given: the database, the job's options, who runs it, whether to stop."""
+
+    using: str
+    noticed_by: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    jobs: Mapping[str, Job] = field(default_factory=dict)
+    stopping: Callable[[], bool] = lambda: False
+
+    def go_on(self, *progress: object) -> None:
+        """Called between two steps of a long pass. Raises JobStopped when it is to stop."""
+        if self.stopping():
+            raise JobStopped
+
+
+def rescue(given: Pass) -> Report:
+    """Give back the tasks of dead workers; wait for what needs confirmation."""
+    from argus_maint.jobs import watcher
+
+    errand = watcher.Errand(given.using, given.noticed_by, progress=given.go_on)
+    made = watcher.make(errand)
+    report = {
+        "rescued": len(made.acts),
+        "dead_processes": made.ended,
+        "unregistered": made.unregistered,
+        "waited": round(made.waited, 3),
+    }
+    if trouble := [*made.errors, *(f"task {each} is locked" for each in made.locked)]:
+        raise JobError("; ".join(trouble[:3]), {**report, "errors": trouble})
+    return report
+
+
+def prune(given: Pass) -> Report:
+    """Delete finished tasks past their retention."""
+    from argus_maint.jobs.prune import order_of
+
+    return _pruned(order_of(given.using, own_tables=False, tell=given.go_on, **given.options))
+
+
+def history(given: Pass) -> Report:
+    """Delete our own rows past their retention."""
+    from argus_maint.jobs.prune import order_of
+
+    return _pruned(order_of(given.using, tasks=False, archive=None, tell=given.go_on))
+
+
+def _pruned(order: Any) -> Report:
+    from argus_maint.exceptions import ArchiveError
+    from argus_maint.jobs.prune import prune as make
+
+    try:
+        made = make(order)
+    except ArchiveError as error:
+        raise JobError(str(error)) from error
+    report = {
+        "rows": made.rows,
+        "deleted": dict(made.deleted),
+        "archived": made.archived,
+        "seconds": round(made.seconds, 3),
+        "worst_lock": round(made.worst, 4),
+        "stopped": made.stopped or None,
+    }
+    if made.left:
+        raise JobError(f"{made.left} rows could not go: prune.left in the log says why", report)
+    return report
+
+
+def storage(given: Pass) -> Report:
+    """Give space back, renew indexes and statistics."""
+    from argus_maint.jobs import storage as job
+
+    limit = given.options.get("max_seconds")
+    made = job.make(job.Errand(given.using, max_seconds=limit, progress=given.go_on))
+    report = {
+        "acts": [f"{each.act} {each.subject}: {each.outcome.value}" for each in made.acts],
+        "bytes": made.after.total_bytes,
+        "advice": made.advice,
+        "seconds": round(made.seconds, 3),
+    }
+    if made.could_not:
+        what = [f"{each.act} {each.subject}: {each.detail}" for each in made.could_not]
+        raise JobError("; ".join(what), report)
+    return report
+
+
+def queues(given: Pass) -> Report:
+    """Look for backlogs, old tasks and queues without a worker."""
+    from argus_maint.jobs import queues as job
+
+    return job.look(given.using, given.options)
+
+
+def schedule(given: Pass) -> Report:
+    """Look for missed ticks and lost runs."""
+    from argus_maint.jobs import schedule as job
+
+    return job.look(given.using, given.jobs, given.options.get("late", job.LATE))

@@ -1,0 +1,129 @@
+"""Doing a job: ours, or what a site has named in ``ARGUS_MAINT["JOBS"]``.
+
+``performer(...)`` returns what ``scheduling.runner`` calls. A job of ours is a function of
+``jobs.passes``. Of the site's own:
+
+- a **function** is called in this process with its options as keyword arguments; what it
+  returns is kept, cut to a readable length;
+- a **task** is enqueued, with its options as keyword arguments; whether it succeeds is
+  the queue's matter;
+- a **command** runs as a process of its own, so that it can be ended at its time limit;
+  what it prints last and its exit status are kept, and a status other than 0 is a failure.
+
+A target that cannot be imported, or an unknown command, is a failure that says so.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from typing import IO, Any
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from argus_maint.clock import now
+from argus_maint.conf_jobs import Job
+from argus_maint.exceptions import JobError, JobStopped
+from argus_maint.jobs import child, passes
+from argus_maint.models import Run
+
+Report = dict[str, Any]
+TAIL = 4000  # characters of output, or of a value, that are kept
+GRACE = 10.0  # seconds from TERM to KILL
+LOOK_EVERY = 0.2  # seconds
+
+
+def performer(
+    using: str,
+    noticed_by: str,
+    jobs: Mapping[str, Job],
+    stopping: Callable[[], bool] = lambda: False,
+) -> Callable[[Job, Run], Report]:
+    """What does a job and returns its report."""
+
+    def perform(job: Job, run: Run) -> Report:
+        if job.kind == "ours":
+            given = passes.Pass(using, noticed_by, job.options, jobs, stopping)
+            report: Report = getattr(passes, job.name)(given)
+            return report
+        return _KINDS[job.kind](job, stopping)
+
+    return perform
+
+
+def _target(job: Job) -> Any:
+    try:
+        return import_string(job.target)
+    except ImportError as error:
+        raise JobError(f"{job.target} cannot be imported: {error}") from error
+
+
+def _function(job: Job, stopping: Callable[[], bool]) -> Report:
+    value = _target(job)(**job.options)
+    return {} if value is None else {"returned": repr(value)[:TAIL]}
+
+
+def _task(job: Job, stopping: Callable[[], bool]) -> Report:
+    target = _target(job)
+    if not hasattr(target, "enqueue"):
+        raise JobError(f"{job.target} is no task: it has no enqueue")
+    return {"task_id": str(target.enqueue(**job.options).id)}
+
+
+def _command(job: Job, stopping: Callable[[], bool]) -> Report:
+    with tempfile.TemporaryFile() as out:
+        status = _run(job, out, stopping)
+        size = out.seek(0, os.SEEK_END)
+        out.seek(max(0, size - TAIL))
+        report: Report = {"status": status, "output": out.read().decode(errors="replace")}
+    if status:
+        last = report["output"].strip().rpartition("\n")[2]
+        raise JobError(f"{job.target} ended with status {status}: {last}".rstrip(": "), report)
+    return report
+
+
+def _run(job: Job, out: IO[bytes], stopping: Callable[[], bool]) -> int:
+    """The command as a process, with this one's settings and path."""
+    module = os.environ.get("DJANGO_SETTINGS_MODULE") or getattr(settings, "SETTINGS_MODULE", "")
+    if not module:
+        raise JobError("a command needs DJANGO_SETTINGS_MODULE, which is not set")
+    env = {**os.environ, "DJANGO_SETTINGS_MODULE": module, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", child.__name__, job.target, *job.options.get("argv", ())]
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(
+        command, env=env, stdin=quiet, stdout=out, stderr=out, start_new_session=True
+    ) as process:
+        until = now() + job.time_limit if job.time_limit is not None else None
+        try:
+            while True:
+                try:
+                    return process.wait(LOOK_EVERY)
+                except subprocess.TimeoutExpired:
+                    pass
+                if until is not None and now() > until:
+                    raise JobError(
+                        f"{job.target} was ended at its time limit, {job.time_limit:g} s"
+                    )
+                if stopping():
+                    raise JobStopped
+        finally:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End it and all it has started, where it is still there."""
+    if process.poll() is not None:
+        return
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+_KINDS = {"function": _function, "task": _task, "command": _command}

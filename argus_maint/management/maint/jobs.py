@@ -1,0 +1,207 @@
+"""``maint jobs``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.utils import timezone
+from rich.text import Text
+
+from argus_maint.conf import get_settings
+from argus_maint.conf_jobs import Job
+from argus_maint.management.maint.arguments import Arguments, add_json
+from argus_maint.management.maint.context import Context
+from argus_maint.models import Run
+from argus_maint.observe.history import iso
+from argus_maint.observe.screen import BAD, DIM, GOOD, HEAD, WARN, Cell, Column, span, styled, table
+from argus_maint.scheduling import ledger
+from argus_maint.ticks import UTC
+
+NAME = "jobs"
+SUMMARY = "every job: its schedule, its last run and its next tick"
+HELP = """\
+List the maintenance jobs of this site, ours and those of ARGUS_MAINT["JOBS"], with
+the schedule of each, what became of its last run, and when it is due next.
+
+Jobs are run by `manage.py crontask`, or from a crontab by `manage.py maint tick`,
+or both, on any number of hosts: each tick is run once. Times are in the job's zone."""
+EXAMPLES = """\
+examples:
+  manage.py maint jobs                       all of them
+  manage.py maint jobs --job prune --runs 20 the last runs of one
+  manage.py maint jobs --json | jq '.jobs[] | {name, next}'
+
+exit status: 0 shown; 2 wrong arguments"""
+
+STYLES = {"done": GOOD, "failed": BAD, "lost": BAD, "skipped": DIM, "running": WARN}
+
+
+def add_arguments(parser: Arguments) -> None:
+    """Options of this subcommand."""
+    from argus_maint.management.maint.run import job_name
+
+    parser.add_argument("--job", type=job_name, metavar="JOB", help="Only this job, and its runs.")
+    parser.add_argument(
+        "--runs",
+        type=int,
+        default=10,
+        choices=range(1, 1001),
+        metavar="N",
+        help="With --job: how many of its last runs (default 10).",
+    )
+    add_json(parser, "jobs")
+
+
+def run(context: Context, options: dict[str, Any]) -> int:
+    """Show them."""
+    settings, using = get_settings(), context.using
+    names = [options["job"]] if options["job"] else list(settings.jobs)
+    jobs = [settings.jobs[name] for name in names]
+    runs = list(_runs(options["job"], options["runs"], using)) if options["job"] else None
+    if options["json"]:
+        context.json(
+            {
+                "kind": "argus_maint.jobs",
+                "version": 1,
+                "jobs": [as_dict(each, using) for each in jobs],
+                "runs": None if runs is None else [run_as_dict(each) for each in runs],
+                "wrong": [str(each) for each in settings.job_problems],
+            }
+        )
+        return 0
+    context.show(_page(jobs, using, context.out.width))
+    if runs is not None:
+        context.show([Text(), *_runs_page(runs, context.out.width)])
+    return 0
+
+
+def _runs(name: str, most: int, using: str) -> Iterable[Run]:
+    return Run.objects.using(using).filter(job=name).order_by("-started_at", "-pk")[:most]
+
+
+def _last(name: str, using: str) -> Run | None:
+    rows = Run.objects.using(using).filter(job=name).exclude(state=Run.State.SKIPPED)
+    return rows.order_by("-started_at", "-pk").first()
+
+
+def as_dict(job: Job, using: str) -> dict[str, Any]:
+    """The JSON form of a job."""
+    last = _last(job.name, using)
+    return {
+        "name": job.name,
+        "summary": job.summary,
+        "kind": job.kind,
+        "target": job.target or None,
+        "enabled": job.enabled,
+        "schedule": job.schedule.expression,
+        "zone": job.schedule.zone,
+        "next": iso(job.schedule.after(ledger.utc_now(using))) if job.enabled else None,
+        "catch_up": job.catch_up,
+        "on_lost": job.on_lost,
+        "time_limit": job.time_limit,
+        "run_on": job.run_on,
+        "last": run_as_dict(last) if last else None,
+    }
+
+
+def run_as_dict(run: Run) -> dict[str, Any]:
+    """The JSON form of a run."""
+    tick = ledger.aware(run.tick)
+    return {
+        "id": run.pk,
+        "job": run.job,
+        "tick": iso(tick.astimezone(UTC)) if tick else None,
+        "state": str(run.state),
+        "attempt": run.attempt,
+        "missed": run.missed,
+        "driver": run.driver,
+        "host": run.host,
+        "started_at": iso(run.started_at),
+        "finished_at": iso(run.finished_at),
+        "report": run.report,
+        "error": run.error or None,
+    }
+
+
+def _page(jobs: list[Job], using: str, width: int | None) -> list[Text]:
+    now = ledger.utc_now(using)
+    rows: list[list[Cell]] = []
+    for job in jobs:
+        last = _last(job.name, using)
+        following = job.schedule.after(now)
+        soon = f"in {span((following - now).total_seconds())}" if job.enabled else ""
+        rows.append(
+            [
+                styled(job.name, HEAD if job.enabled else DIM),
+                f"{job.schedule.expression}  {job.schedule.zone}",
+                _state(last) if job.enabled or last else "",
+                f"{span((now - ledger.aware_utc(last.started_at)).total_seconds())} ago"
+                if last
+                else "",
+                soon or styled("off", DIM),
+                job.summary,
+            ]
+        )
+    columns = [
+        Column("job"),
+        Column("schedule"),
+        Column("last run"),
+        Column("", right=True),
+        Column("next", right=True),
+        Column("what it does", least=20),
+    ]
+    return table(columns, rows, width, indent=0)
+
+
+def _state(run: Run | None) -> Cell:
+    if run is None:
+        return styled("never", DIM)
+    state = str(run.state)
+    problems = len(run.report.get("problems", ()))
+    if state == "done" and problems:
+        return styled(f"{problems} found", WARN)
+    return styled(state, STYLES[state])
+
+
+def _runs_page(runs: list[Run], width: int | None) -> list[Text]:
+    rows: list[list[Cell]] = [
+        [
+            _local(run.tick) or "by hand",
+            _state(run),
+            _took(run),
+            f"{run.driver} on {run.host}",
+            f"{run.missed:,}" if run.missed else "",
+            run.error or _summary(run),
+        ]
+        for run in runs
+    ]
+    columns = [
+        Column("due"),
+        Column(""),
+        Column("took", right=True),
+        Column("by"),
+        Column("missed before", right=True),
+        Column("", least=20),
+    ]
+    return table(columns, rows, width, indent=0)
+
+
+def _summary(run: Run) -> str:
+    """What its report says first."""
+    problems = run.report.get("problems")
+    if problems:
+        return "; ".join(str(each.get("message", "")) for each in problems)
+    plain = {k: v for k, v in run.report.items() if isinstance(v, (int, float, str)) and v != ""}
+    return ", ".join(f"{key} {str(value).splitlines()[0][:60]}" for key, value in plain.items())
+
+
+def _took(run: Run) -> str:
+    if run.finished_at is None or run.state == Run.State.SKIPPED:
+        return ""
+    return span((run.finished_at - run.started_at).total_seconds())
+
+
+def _local(tick: Any) -> str:
+    tick = ledger.aware(tick)
+    return f"{timezone.localtime(tick):%Y-%m-%d %H:%M}" if tick else ""

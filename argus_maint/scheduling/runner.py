@@ -1,0 +1,196 @@
+"""Runs what is due: claim a tick, do the job, write down what became of it.
+
+Using it::
+
+    runner = Runner(using, member, perform)
+    runner.fire(job)        # every tick of it that is due
+    runner.by_hand(job)     # once, now
+
+``perform(job, run)`` does the work and returns a report, a dict that JSON can hold. It
+raises ``JobError`` where it could do a part only; any other exception is a failure too,
+and is logged with its traceback.
+
+Nothing is due twice: whoever asks, in whatever process, the ledger gives a tick to one.
+Due is what the database's clock says; a host whose clock is a little ahead waits for it.
+
+Events: ``job.started``, ``job.done``, ``job.failed``, ``job.overdue`` (a run that is past
+its time limit and cannot be ended), and those of ``scheduling.ledger``.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from argus_maint.clock import now as monotonic
+from argus_maint.conf import get_settings
+from argus_maint.conf_jobs import Job
+from argus_maint.exceptions import JobError, JobStopped
+from argus_maint.log import get_logger
+from argus_maint.models import Run
+from argus_maint.scheduling import ledger
+from argus_maint.scheduling.due import Due, due
+from argus_maint.scheduling.member import Member
+from argus_maint.ticks import UTC
+
+logger = get_logger(__name__)
+
+AHEAD = timedelta(seconds=60)  # a host's clock that is further ahead is not waited for
+Perform = Callable[[Job, Run], dict[str, Any]]
+
+
+@dataclass(slots=True)
+class Under:
+    """A run that this process is at."""
+
+    run: Run
+    job: Job
+    since: float = field(default_factory=monotonic)
+    told: bool = False
+
+
+class Runner:
+    """What one process runs."""
+
+    def __init__(self, using: str, member: Member, perform: Perform) -> None:
+        self.using, self.member, self.perform = using, member, perform
+        self.under_way: dict[int, Under] = {}
+        self.claiming = 0
+        self.lock = threading.Lock()
+
+    def fire(self, job: Job) -> list[Run]:
+        """Run every tick of a job that is due; returns the runs that were ours."""
+        self._wait_for_the_database(job)
+        what = self.look(job)
+        if what.passed is not None:
+            why = "skipped" if job.enabled else "disabled"
+            ledger.pass_over(job.name, what.passed, self.member.holder, self.using, why)
+        runs = []
+        for tick in what.ticks:
+            missed = what.missed if tick == what.ticks[0] else 0
+            with self._claiming():
+                run = ledger.claim(job.name, tick, self.member.holder, self.using, missed)
+                under = self._begin(run, job)
+            if under is not None:
+                runs.append(self._run(under))
+        return runs
+
+    def look(self, job: Job) -> Due:
+        """What is due of a job."""
+        now = ledger.utc_now(self.using)
+        return due(job, ledger.last_tick(job.name, self.using, now), now)
+
+    def wanted(self, job: Job) -> bool:
+        """Whether there is anything to do for a job."""
+        self._wait_for_the_database(job)
+        return self.look(job) != Due()
+
+    def has_strays(self, jobs: dict[str, Job]) -> bool:
+        """Whether a run of these was lost."""
+        return any(run.job in jobs for run in self._strays())
+
+    def by_hand(self, job: Job) -> Run:
+        """Run it now, whatever is due. Raises Overlap where it runs already."""
+        with self._claiming():
+            run = ledger.claim(job.name, None, self.member.holder, self.using)
+            under = self._begin(run, job)
+        assert under is not None
+        return self._run(under)
+
+    def take_over(self, jobs: dict[str, Job]) -> list[Run]:
+        """Settle the runs whose process died: run again what says so, and report the others."""
+        runs = []
+        for run in self._strays():
+            job = jobs.get(run.job)
+            if job is None and run.job in get_settings().jobs:
+                continue  # of another job than we were asked for
+            with self._claiming():
+                again = ledger.settle(run, job, self.member.holder, self.using)
+                under = self._begin(again, job) if job is not None else None
+            if under is not None:
+                runs.append(self._run(under))
+        return runs
+
+    def tell_overdue(self) -> None:
+        """Log, once, each run that is past its time limit."""
+        for under in list(self.under_way.values()):
+            limit, age = under.job.time_limit, monotonic() - under.since
+            if limit is not None and age > limit and not under.told:
+                under.told = True
+                logger.warning(
+                    "job.overdue", job=under.job.name, run=under.run.pk, seconds=round(age)
+                )
+
+    def _strays(self) -> list[Run]:
+        """Lost runs, and those of this process that it knows nothing of.
+
+        Such a one was claimed by an INSERT whose reply never came.
+        """
+        strays = ledger.lost(self.using, self.member.host)
+        mine = Run.objects.using(self.using).filter(
+            state=Run.State.RUNNING, process=self.member.process
+        )
+        with self.lock:
+            if not self.claiming:
+                strays += [run for run in mine if run.pk not in self.under_way]
+        return strays
+
+    @contextmanager
+    def _claiming(self) -> Generator[None, None, None]:
+        with self.lock:
+            self.claiming += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.claiming -= 1
+
+    def _begin(self, run: Run | None, job: Job) -> Under | None:
+        if run is None:
+            return None
+        under = self.under_way[run.pk] = Under(run, job)
+        return under
+
+    def _run(self, under: Under) -> Run:
+        run, job = under.run, under.job
+        logger.info("job.started", job=job.name, run=run.pk, tick=_iso(run.tick))
+        state, report, error = Run.State.FAILED, {}, "interrupted"
+        try:
+            report = self.perform(job, run)
+            state, error = Run.State.DONE, ""
+        except JobStopped:
+            self.under_way.pop(run.pk, None)
+            return run  # RUNNING under a process that is going: whoever sees that takes it over
+        except JobError as failure:
+            report, error = failure.report, str(failure)
+        except Exception as failure:
+            error = f"{type(failure).__name__}: {failure}"
+            logger.exception("job.error", job=job.name, run=run.pk)
+        finally:
+            try:
+                if not ledger.finish(run, state, report, error, self.using):
+                    run.state, run.error = Run.State.LOST, "it was taken for lost and taken over"
+            finally:
+                self.under_way.pop(run.pk, None)
+        self._tell(under)
+        return run
+
+    def _tell(self, under: Under) -> None:
+        run, seconds = under.run, round(monotonic() - under.since, 3)
+        log = logger.info if run.state == Run.State.DONE else logger.error
+        log(f"job.{run.state}", job=run.job, run=run.pk, seconds=seconds, error=run.error)
+
+    def _wait_for_the_database(self, job: Job) -> None:
+        """What fired this by a clock that is a little ahead of the database's has come early."""
+        tick = job.schedule.latest(datetime.now(UTC))
+        while timedelta() < (early := tick - ledger.utc_now(self.using)) <= AHEAD:
+            time.sleep(min(1.0, early.total_seconds() + 0.001))
+
+
+def _iso(tick: datetime | None) -> str:
+    return tick.isoformat() if tick else ""
