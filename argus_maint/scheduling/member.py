@@ -43,7 +43,7 @@ class Member:
         self.using, self.beat_every, self.lease = using, settings.beat, settings.lease
         self.host = this_host()
         self.process = uuid.uuid4()
-        self.name = name or f"{driver}-{self.host.hostname[:40]}-{os.getpid()}"
+        self.name = name or f"{driver}-{self.host.hostname[:30]}-{os.getpid()}"
         self.holder = Holder(driver, self.host.hostname, self.process)
         info = {"driver": driver}
         self.group = registry.Group(self.process, self.name, self.host, self.lease, info)
@@ -91,16 +91,21 @@ class Member:
     @contextlib.contextmanager
     def beating(self) -> Generator[None, None, None]:
         """Registered, and beating from a thread of its own, for as long as the block lasts."""
-        self.register()
         stop = threading.Event()
-        thread = threading.Thread(target=self._turn, args=(stop,), daemon=True, name="beat")
-        thread.start()
+        thread = self.beat_on(stop)
         try:
             yield
         finally:
             stop.set()
             thread.join()
             self.sign_off(keep=False)
+
+    def beat_on(self, stop: threading.Event) -> threading.Thread:
+        """Register, and beat from a thread until ``stop`` is set."""
+        self.register()
+        thread = threading.Thread(target=self._turn, args=(stop,), daemon=True, name="beat")
+        thread.start()
+        return thread
 
     def _turn(self, stop: threading.Event) -> None:
         while not stop.wait(self.beat_every):

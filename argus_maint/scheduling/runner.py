@@ -92,7 +92,7 @@ class Runner:
 
     def has_strays(self, jobs: dict[str, Job]) -> bool:
         """Whether a run of these was lost."""
-        return any(run.job in jobs for run in self._strays())
+        return any(run.job in jobs for run in self.strays())
 
     def by_hand(self, job: Job) -> Run:
         """Run it now, whatever is due. Raises Overlap where it runs already."""
@@ -105,7 +105,7 @@ class Runner:
     def take_over(self, jobs: dict[str, Job]) -> list[Run]:
         """Settle the runs whose process died: run again what says so, and report the others."""
         runs = []
-        for run in self._strays():
+        for run in self.strays():
             job = jobs.get(run.job)
             if job is None and run.job in get_settings().jobs:
                 continue  # of another job than we were asked for
@@ -126,7 +126,7 @@ class Runner:
                     "job.overdue", job=under.job.name, run=under.run.pk, seconds=round(age)
                 )
 
-    def _strays(self) -> list[Run]:
+    def strays(self) -> list[Run]:
         """Lost runs, and those of this process that it knows nothing of.
 
         Such a one was claimed by an INSERT whose reply never came.
