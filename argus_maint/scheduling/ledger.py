@@ -182,7 +182,7 @@ def finish(run: Run, state: str, report: dict[str, Any], error: str, using: str)
             return updated
 
     if patiently(update):
-        run.state, run.report, run.error = state, report, error[:MOST_TEXT]
+        run.refresh_from_db(using=using)
         return True
     # The reply to this very write may have been lost, and it was tried again.
     if Run.objects.using(using).filter(pk=run.pk, attempt=run.attempt, state=state).exists():

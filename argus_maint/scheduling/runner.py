@@ -13,12 +13,14 @@ and is logged with its traceback.
 Nothing is due twice: whoever asks, in whatever process, the ledger gives a tick to one.
 Due is what the database's clock says; a host whose clock is a little ahead waits for it.
 
-Events: ``job.started``, ``job.done``, ``job.failed``, ``job.overdue`` (a run that is past
-its time limit and cannot be ended), and those of ``scheduling.ledger``.
+Events: ``job.started``, ``job.done``, ``job.failed``, ``job.error`` (with the traceback of
+what a job raised), ``job.overdue`` (a run that is past its time limit and cannot be ended),
+and those of ``scheduling.ledger``.
 """
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -161,35 +163,44 @@ class Runner:
         logger.info("job.started", job=job.name, run=run.pk, tick=_iso(run.tick))
         state, report, error = Run.State.FAILED, {}, "interrupted"
         try:
-            report = self.perform(job, run)
+            report = _plain(self.perform(job, run))
             state, error = Run.State.DONE, ""
         except JobStopped:
-            self.under_way.pop(run.pk, None)
-            return run  # RUNNING under a process that is going: whoever sees that takes it over
+            # RUNNING under a process that is going: whoever sees that takes it over.
+            state = Run.State.RUNNING
         except JobError as failure:
-            report, error = failure.report, str(failure)
-        except Exception as failure:
+            report, error = _plain(failure.report), str(failure)
+        except (Exception, SystemExit) as failure:
             error = f"{type(failure).__name__}: {failure}"
             logger.exception("job.error", job=job.name, run=run.pk)
         finally:
             try:
-                if not ledger.finish(run, state, report, error, self.using):
-                    run.state, run.error = Run.State.LOST, "it was taken for lost and taken over"
+                if state != Run.State.RUNNING:
+                    self._finish(under, state, report, error)
             finally:
                 self.under_way.pop(run.pk, None)
-        self._tell(under)
         return run
 
-    def _tell(self, under: Under) -> None:
+    def _finish(self, under: Under, state: str, report: dict[str, Any], error: str) -> None:
         run, seconds = under.run, round(monotonic() - under.since, 3)
-        log = logger.info if run.state == Run.State.DONE else logger.error
-        log(f"job.{run.state}", job=run.job, run=run.pk, seconds=seconds, error=run.error)
+        if not ledger.finish(run, state, report, error, self.using):
+            run.state, run.error = Run.State.LOST, "it was taken for lost, and taken over"
+        if run.state == Run.State.DONE:
+            logger.info("job.done", job=run.job, run=run.pk, seconds=seconds)
+        else:
+            logger.error("job.failed", job=run.job, run=run.pk, seconds=seconds, error=run.error)
 
     def _wait_for_the_database(self, job: Job) -> None:
         """What fired this by a clock that is a little ahead of the database's has come early."""
         tick = job.schedule.latest(datetime.now(UTC))
         while timedelta() < (early := tick - ledger.utc_now(self.using)) <= AHEAD:
             time.sleep(min(1.0, early.total_seconds() + 0.001))
+
+
+def _plain(report: dict[str, Any]) -> dict[str, Any]:
+    """A report as JSON holds it; what it cannot hold becomes text."""
+    plain: dict[str, Any] = json.loads(json.dumps(report, default=str))
+    return plain
 
 
 def _iso(tick: datetime | None) -> str:
