@@ -32,7 +32,7 @@ from typing import Any
 from argus_maint.clock import now as monotonic
 from argus_maint.conf import get_settings
 from argus_maint.conf_jobs import Job
-from argus_maint.exceptions import JobError, JobStopped
+from argus_maint.exceptions import HandedOver, JobError, JobStopped
 from argus_maint.log import get_logger
 from argus_maint.models import Run
 from argus_maint.scheduling import ledger
@@ -104,6 +104,12 @@ class Runner:
         assert under is not None
         return self._run(under)
 
+    def go_on(self, run: Run, job: Job) -> Run:
+        """Do a run that was claimed for this process."""
+        under = self._begin(run, job)
+        assert under is not None
+        return self._run(under)
+
     def take_over(self, jobs: dict[str, Job]) -> list[Run]:
         """Settle the runs whose process died: run again what says so, and report the others."""
         runs = []
@@ -168,6 +174,9 @@ class Runner:
         except JobStopped:
             # RUNNING under a process that is going: whoever sees that takes it over.
             state = Run.State.RUNNING
+        except HandedOver as handed:
+            state = Run.State.RUNNING
+            ledger.hand_over(run, handed.task_id, self.using)
         except JobError as failure:
             report, error = _plain(failure.report), str(failure)
         except (Exception, SystemExit) as failure:

@@ -126,13 +126,14 @@ def report(context: Context, runs: list[Run], options: dict[str, Any]) -> int:
 
 def is_bad(run: Run) -> bool:
     """Whether a person has to look."""
-    return run.state != Run.State.DONE or bool(run.report.get("problems"))
+    fine = (Run.State.DONE, Run.State.RUNNING)  # a worker goes on with it
+    return run.state not in fine or bool(run.report.get("problems"))
 
 
 def lines_of(run: Run) -> list[Text]:
     """A run for people."""
-    done = run.state == Run.State.DONE
-    style = BAD if not done else WARN if is_bad(run) else GOOD
+    failed = run.state in (Run.State.FAILED, Run.State.LOST)
+    style = BAD if failed else WARN if is_bad(run) else GOOD
     head = join(styled(run.job, style), "  ", str(run.state))
     if run.error:
         head.append(f": {run.error}")
