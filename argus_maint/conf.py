@@ -39,6 +39,7 @@ a string such as ``"30s"``, ``"10m"``, ``"1h30m"`` or ``"7d"``::
         },
         "STORAGE": {...},                # see argus_maint.conf_storage
         "JOBS": {...},                   # see argus_maint.conf_jobs
+        "PING": {...},                   # see argus_maint.conf_ping
     }
 
 Errors: ``problems`` collects every one, and ``argus_maint.checks`` shows them;
@@ -60,8 +61,9 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
-from argus_maint import conf_jobs, conf_storage, retention
+from argus_maint import conf_jobs, conf_ping, conf_storage, retention
 from argus_maint.conf_jobs import Job
+from argus_maint.conf_ping import Ping
 from argus_maint.conf_storage import Storage
 from argus_maint.options import (
     WRONG_VALUE,
@@ -163,6 +165,7 @@ class Settings:
         storage: what the storage job may do.
         jobs: every job by name, ours and the site's own, those switched off too.
         job_problems: what is wrong with other jobs, which therefore do not run.
+        ping: who outside is told that jobs run.
     """
 
     rescue: tuple[tuple[str, dict[str, Any]], ...] = ()
@@ -176,6 +179,7 @@ class Settings:
     storage: Storage = Storage()
     jobs: dict[str, Job] = field(default_factory=conf_jobs.defaults)
     job_problems: tuple[Problem, ...] = ()
+    ping: Ping = Ping()
 
 
 POLICY_OPTIONS: dict[str, Option] = {
@@ -299,6 +303,10 @@ def _read_jobs(raw: object, reader: Reader) -> dict[str, Any]:
     return {"jobs": jobs, "job_problems": problems}
 
 
+def _read_ping(raw: object, reader: Reader) -> dict[str, Any]:
+    return {"ping": conf_ping.read(raw, reader, f'{NAME}["PING"]')}
+
+
 SECTIONS: dict[str, Callable[[object, Reader], dict[str, Any]]] = {
     "RESCUE": _read_rescue,
     "PROCESSES": _read_processes,
@@ -306,6 +314,7 @@ SECTIONS: dict[str, Callable[[object, Reader], dict[str, Any]]] = {
     "PRUNE": _read_prune,
     "STORAGE": _read_storage,
     "JOBS": _read_jobs,
+    "PING": _read_ping,
 }
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 WRONG_VALUE = "argus_maint.E001"
 UNKNOWN_KEY = "argus_maint.E002"
@@ -105,6 +106,13 @@ def at_least_one(value: object, what: str) -> int:
     return value
 
 
+def flag(value: object, what: str) -> bool:
+    """Parse True or False."""
+    if isinstance(value, bool):
+        return value
+    raise ValueError(f"{what} must be True or False, not {show(value)}.")
+
+
 _SIZE = re.compile(rf"{_NUMBER}\s*([KMGT]?)(?:i?B)?", re.ASCII | re.IGNORECASE)
 _POWERS = ("", "K", "M", "G", "T")
 LARGEST = 1024**6
@@ -171,6 +179,27 @@ def text_or_none(value: object, what: str) -> str | None:
     return str(text)
 
 
+def url_or_none(value: object, what: str) -> str | None:
+    """Parse an http or https URL, or None. An error does not show it: its path may be secret."""
+    if value is None or (isinstance(value, str) and _is_url(value)):
+        return value
+    kind = "this text" if isinstance(value, str) else type(value).__name__
+    raise ValueError(
+        f'{what} must be an http or https URL such as "https://hc-ping.com/UUID", or None, '
+        f"not {kind} (which is not shown: it may be secret)."
+    )
+
+
+def _is_url(text: str) -> bool:
+    plain = text.isascii() and text.isprintable() and " " not in text
+    try:
+        parts = urlsplit(text)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # no port number, or half an IPv6 address
+        return False
+    return plain and known and not parts.fragment
+
+
 def pattern_problem(pattern: object, where: str) -> tuple[str, str] | None:
     """What is wrong with a pattern for task paths or a name, and a hint; None where it is right."""
     if isinstance(pattern, str) and pattern and not any(map(str.isspace, pattern)):
@@ -201,12 +230,17 @@ def one_of(*choices: str) -> Callable[[object, str], str]:
     return parse
 
 
-_short = reprlib.Repr()
+class _Short(reprlib.Repr):
+    def repr_str(self, x: str, level: int) -> str:
+        return super().repr_str(re.sub(r"://\S+", "://...", x), level)
+
+
+_short = _Short()
 _short.maxstring = _short.maxother = 100
 
 
 def show(value: object) -> str:
-    """Return the repr of a wrong value, cut to a readable length."""
+    """Return the repr of a wrong value, cut to a readable length; of a URL the scheme only."""
     return _short.repr(value)
 
 

@@ -12,6 +12,7 @@ import threading
 from functools import lru_cache
 
 from argus_maint.scheduling import crontask
+from argus_maint.scheduling.pings import Whole
 from argus_maint.scheduling.runner import Runner
 
 
@@ -22,11 +23,20 @@ def _runner() -> Runner:
     from argus_maint.database import task_database
     from argus_maint.jobs.performing import performer
     from argus_maint.scheduling.member import Member
+    from argus_maint.scheduling.observers import observers
 
     using = task_database()
     member = Member(using, crontask.driver())
     member.beat_on(threading.Event())
-    return Runner(using, member, performer(using, member.name, get_settings().jobs))
+    perform = performer(using, member.name, get_settings().jobs)
+    return Runner(using, member, perform, observers())
+
+
+@lru_cache(maxsize=1)
+def _whole() -> Whole:
+    from argus_maint.conf import get_settings
+
+    return Whole(get_settings().ping, _runner().member.host.hostname)
 
 
 def _fire(name: str) -> None:
@@ -37,6 +47,7 @@ def _fire(name: str) -> None:
 
     try:
         _runner().fire(get_settings().jobs[name])
+        _whole().beat()
     finally:
         connections.close_all()
 

@@ -266,6 +266,7 @@ def settle(run: Run, job: Job | None, holder: Holder, using: str) -> Run | None:
 
     if not patiently(update):
         return None
+    run.state = run.state if again else Run.State.LOST
     outcome = "rerun" if again else "reported"
     logger.warning(
         "job.lost", job=run.job, run=run.pk, attempt=run.attempt, host=run.host, outcome=outcome

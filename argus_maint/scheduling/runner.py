@@ -10,12 +10,18 @@ Using it::
 raises ``JobError`` where it could do a part only; any other exception is a failure too,
 and is logged with its traceback.
 
+Observers are told when a run has begun, and when its end is written down: ``began(run, job)``
+and ``ended(run, job)``, in the thread that runs it. They are told nothing of ticks that are
+skipped, nor of the end of a run that was stopped or taken over. What they raise is logged,
+and changes nothing.
+
 Nothing is due twice: whoever asks, in whatever process, the ledger gives a tick to one.
 Due is what the database's clock says; a host whose clock is a little ahead waits for it.
 
 Events: ``job.started``, ``job.done``, ``job.failed``, ``job.error`` (with the traceback of
 what a job raised), ``job.overdue`` (a run that is past its time limit and cannot be ended),
-and those of ``scheduling.ledger``.
+``observer.error`` (with the traceback of what an observer raised), and those of
+``scheduling.ledger``.
 """
 
 from __future__ import annotations
@@ -23,11 +29,11 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from argus_maint.clock import now as monotonic
 from argus_maint.conf import get_settings
@@ -46,6 +52,16 @@ AHEAD = timedelta(seconds=60)  # a host's clock that is further ahead is not wai
 Perform = Callable[[Job, Run], dict[str, Any]]
 
 
+class Observer(Protocol):
+    """Who wants to know of runs."""
+
+    def began(self, run: Run, job: Job) -> None:
+        """It is about to be performed."""
+
+    def ended(self, run: Run, job: Job) -> None:
+        """It is DONE, FAILED, or LOST and not run again."""
+
+
 @dataclass(slots=True)
 class Under:
     """A run that this process is at."""
@@ -59,8 +75,11 @@ class Under:
 class Runner:
     """What one process runs."""
 
-    def __init__(self, using: str, member: Member, perform: Perform) -> None:
+    def __init__(
+        self, using: str, member: Member, perform: Perform, observers: Iterable[Observer] = ()
+    ) -> None:
         self.using, self.member, self.perform = using, member, perform
+        self.observers = tuple(observers)
         self.under_way: dict[int, Under] = {}
         self.claiming = 0
         self.lock = threading.Lock()
@@ -122,6 +141,8 @@ class Runner:
                 under = self._begin(again, job) if job is not None else None
             if under is not None:
                 runs.append(self._run(under))
+            elif job is not None and run.state == Run.State.LOST:
+                self._observe("ended", run, job)
         return runs
 
     def tell_overdue(self) -> None:
@@ -169,6 +190,7 @@ class Runner:
         logger.info("job.started", job=job.name, run=run.pk, tick=_iso(run.tick))
         state, report, error = Run.State.FAILED, {}, "interrupted"
         try:
+            self._observe("began", run, job)
             report = _plain(self.perform(job, run))
             state, error = Run.State.DONE, ""
         except JobStopped:
@@ -198,6 +220,15 @@ class Runner:
             logger.info("job.done", job=run.job, run=run.pk, seconds=seconds)
         else:
             logger.error("job.failed", job=run.job, run=run.pk, seconds=seconds, error=run.error)
+        if run.state != Run.State.LOST:
+            self._observe("ended", run, under.job)
+
+    def _observe(self, moment: Literal["began", "ended"], run: Run, job: Job) -> None:
+        for each in self.observers:
+            try:
+                (each.began if moment == "began" else each.ended)(run, job)
+            except Exception:
+                logger.exception("observer.error", observer=type(each).__name__, job=run.job)
 
     def _wait_for_the_database(self, job: Job) -> None:
         """What fired this by a clock that is a little ahead of the database's has come early."""

@@ -32,7 +32,7 @@ from argus_maint.management.maint import (
     tick,
 )
 from argus_maint.management.maint.arguments import Parser, add_subcommand
-from argus_maint.management.maint.context import Context
+from argus_maint.management.maint.context import INTERRUPTED, Context
 from argus_maint.observe.screen import Screen
 
 _MODULES = (
@@ -40,7 +40,6 @@ _MODULES = (
     *(prune, archive, storage, jobs, run, tick),
 )
 SUBCOMMANDS = {each.NAME: each for each in _MODULES}
-INTERRUPTED = 130
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 

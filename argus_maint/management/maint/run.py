@@ -19,6 +19,7 @@ from argus_maint.management.maint.context import Context, term_is_an_interrupt
 from argus_maint.models import Run
 from argus_maint.observe.screen import BAD, DIM, GOOD, WARN, join, styled
 from argus_maint.options import did_you_mean
+from argus_maint.scheduling import observers
 from argus_maint.scheduling.member import Member
 from argus_maint.scheduling.runner import Runner
 
@@ -66,8 +67,11 @@ def job_name(text: str) -> str:
 def run(context: Context, options: dict[str, Any]) -> int:
     """Run it."""
     job = get_settings().jobs[options["job"]]
-    runs = run_due(context, [job]) if options["scheduled"] else [_by_hand(context, job)]
-    return report(context, runs, options)
+    try:
+        runs = run_due(context, [job]) if options["scheduled"] else [_by_hand(context, job)]
+        return report(context, runs, options)
+    finally:
+        observers.flush()
 
 
 def _by_hand(context: Context, job: Job) -> Run:
@@ -100,7 +104,8 @@ def make_runner(context: Context, driver: str) -> Runner:
 
     jobs = get_settings().jobs
     perform = performer(context.using, operator(), jobs)
-    return Runner(context.using, Member(context.using, driver), perform)
+    member = Member(context.using, driver)
+    return Runner(context.using, member, perform, observers.observers())
 
 
 def quiet(context: Context) -> None:
