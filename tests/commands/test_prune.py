@@ -145,6 +145,28 @@ def test_archives_as_json(old: list[Any], tmp_path: Path) -> None:
     assert (file["tasks"], file["backend"]) == (3, "default")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["bulk", "--task=*", "--folder"],
+        ["--task=*", "bulk", "--folder"],
+        ["--task=*", "--folder", "", "bulk"],
+        ["--task=*", "--folder", "", "--", "bulk"],
+    ],
+)
+def test_the_text_of_grep_may_stand_anywhere(
+    old: list[Any], tmp_path: Path, arguments: list[str]
+) -> None:
+    folder = str(tmp_path)
+    run("prune", f"--archive={folder}")
+    at = arguments.index("--folder") + 1
+    out = run("archive", "grep", *arguments[:at], folder, *arguments[at + 1 :])
+    assert [json.loads(line)["queue_name"] for line in out.splitlines()] == ["bulk"]
+    assert refused("archive", "grep", "--task=*", f"--folder={folder}", "one", "two")[1].endswith(
+        "unrecognized arguments: one two"
+    )
+
+
 # -- the drop-in ----------------------------------------------------------------------
 
 

@@ -34,6 +34,7 @@ examples:
 
 exit status: 0 something was found; 1 nothing was, or a file cannot be read;
 2 wrong arguments"""
+OPTIONAL = "text"
 
 
 def add_arguments(parser: Arguments) -> None:

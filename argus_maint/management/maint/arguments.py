@@ -33,6 +33,18 @@ Arguments = ArgumentParser | _ArgumentGroup
 class Parser(CommandParser):
     """A parser whose complaint is one line that says what would be right."""
 
+    optional = ""  # the name of a positional that may be left out
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Take the optional positional after options too, where argparse gives it up."""
+        known, more = super().parse_known_args(args, namespace)
+        if self.optional and not getattr(known, self.optional):
+            match more:
+                case ["--", text] | [text] if more[0] == "--" or not text.startswith("-"):
+                    setattr(known, self.optional, text)
+                    return known, []
+        return known, more
+
     def error(self, message: str) -> NoReturn:
         """Print one line and exit 2; as an exception where there is no command line."""
         message = _helpful(message, self._option_string_actions)
@@ -73,6 +85,7 @@ def add_subcommand(subparsers: Any, module: Any) -> Parser:
         "-v", "--verbosity", type=int, choices=range(4), default=SUPPRESS, help=SUPPRESS
     )
     module.add_arguments(parser)
+    parser.optional = getattr(module, "OPTIONAL", "")
     return parser
 
 
