@@ -79,8 +79,8 @@ def add_subcommand(subparsers: Any, module: Any) -> Parser:
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    for name, options in BASE:
-        parser.add_argument(name, default=SUPPRESS, help=SUPPRESS, **options)
+    for flag, options in BASE:
+        parser.add_argument(flag, default=SUPPRESS, help=SUPPRESS, **options)
     parser.add_argument(
         "-v", "--verbosity", type=int, choices=range(4), default=SUPPRESS, help=SUPPRESS
     )
@@ -107,7 +107,7 @@ def add_filters(parser: Arguments, *, task: bool = True) -> None:
             metavar="PATTERN",
             help="Only tasks whose dotted path matches, as shop.tasks.send or 'shop.*'.",
         )
-    parser.add_argument("--queue", default="", metavar="NAME", help="Only this queue.")
+    parser.add_argument("--queue", type=name, metavar="NAME", help="Only this queue.")
     add_backend(parser)
 
 
@@ -115,10 +115,17 @@ def add_backend(parser: Arguments) -> None:
     """``--backend``."""
     parser.add_argument(
         "--backend",
-        default="",
+        type=name,
         metavar="ALIAS",
         help="Only this alias of the setting TASKS (default: all).",
     )
+
+
+def name(text: str) -> str:
+    """A name that is not empty: a script's unset variable must not come to mean all."""
+    if not text.strip(" ,"):
+        raise ArgumentTypeError("it is empty; leave the option out where none is meant")
+    return text
 
 
 def pattern(text: str) -> str:

@@ -18,7 +18,14 @@ from argus_maint.exceptions import ArchiveError
 from argus_maint.jobs.expiry import Selection
 from argus_maint.jobs.plan import Plan, plan
 from argus_maint.jobs.prune import Order, Report, archive_in, order_of, prune
-from argus_maint.management.maint.arguments import Arguments, add_filters, add_json, age, count
+from argus_maint.management.maint.arguments import (
+    Arguments,
+    add_filters,
+    add_json,
+    age,
+    count,
+    name,
+)
 from argus_maint.management.maint.context import Context, known_backend, term_is_an_interrupt
 from argus_maint.observe.screen import DIM, HEAD, WARN, Cell, Column, join, span, styled, table
 from argus_maint.options import share
@@ -77,7 +84,10 @@ def add_arguments(parser: Arguments) -> None:
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
-        "--archive", metavar="FOLDER", help="Write what is deleted there first (default: as set)."
+        "--archive",
+        type=name,
+        metavar="FOLDER",
+        help="Write what is deleted there first (default: as set).",
     )
     where.add_argument(
         "--no-archive", action="store_true", help="Write nothing, whatever the settings say."
@@ -119,16 +129,15 @@ def _order(context: Context, options: dict[str, Any]) -> Order:
             f"a retention of {span(shortest)} is shorter than an hour: if it is meant, add --force",
             returncode=2,
         )
-    queues = tuple(filter(None, options["queue"].split(",")))
+    queues = tuple(filter(None, (options["queue"] or "").split(",")))
     backend, pattern = known_backend(options["backend"]), options["task"] or ""
     for queue in queues:
         if not search.has_queue(queue, context.using):
             raise CommandError(f"there is no task of a queue {queue!r}", returncode=2)
     if pattern and not search.has_path(pattern, context.using):
         raise CommandError(f"no task's path matches {pattern!r}", returncode=2)
-    values: dict[str, Any] = {
-        name: options[name] for name in ("max_seconds", "max_rows", "duty") if options[name]
-    }
+    bounds = ("max_seconds", "max_rows", "duty")
+    values: dict[str, Any] = {key: options[key] for key in bounds if options[key]}
     if options["no_archive"]:
         values["archive"] = None
     elif options["archive"] is not None:
