@@ -27,7 +27,7 @@ and told of; the others go.
 
 Raises ``ArchiveError`` when the archive cannot be written; nothing is deleted then that was
 not archived. Errors of the database that waiting may mend are waited for up to
-``GIVE_UP`` times in a row, then raised.
+``GIVE_UP`` times in a row, then raised; others, such as a missing table, at once.
 
 Events: ``prune.batch``, ``prune.locked``, ``prune.lagging`` (a replica is behind),
 ``prune.left`` (a row that cannot go), ``prune.done``.
@@ -51,7 +51,7 @@ from argus_maint.backends.wal import Wal
 from argus_maint.backends.walk import Condition, Place, Walk
 from argus_maint.clock import now
 from argus_maint.conf import get_settings
-from argus_maint.database import TRANSIENT, discard, is_locked, short_transaction
+from argus_maint.database import TRANSIENT, discard, is_locked, short_transaction, what_helps
 from argus_maint.exceptions import ArchiveError
 from argus_maint.jobs.expiry import Selection, Step, kind_of, own_steps, steps
 from argus_maint.jobs.pace import MOST, PATIENCE, Pace
@@ -317,7 +317,7 @@ class _Pass:
         """Wait for whoever holds a lock, or for a database that is away."""
         self.errors += 1
         self.report.refused += 1
-        if self.errors > GIVE_UP:
+        if self.errors > GIVE_UP or what_helps(error):
             raise error
         if not isinstance(error, _Changed) and not is_locked(error):
             discard(self.using)

@@ -9,9 +9,10 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
 from django.test import override_settings
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
@@ -277,6 +278,14 @@ def test_a_writer_that_holds_the_database_is_waited_for(monkeypatch: pytest.Monk
     thread.join()
     assert report.rows == 30
     assert report.refused >= 1
+
+
+def test_a_missing_table_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = OperationalError("no such table: django_tasks_database_dbtaskresult")
+    monkeypatch.setattr(Walk, "edge", Mock(side_effect=error))
+    monkeypatch.setattr(module.time, "sleep", Mock(side_effect=AssertionError("it waits")))
+    with pytest.raises(OperationalError, match="no such table"):
+        now()
 
 
 def test_the_size_of_a_batch_follows_its_time() -> None:
