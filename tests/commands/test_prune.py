@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 from django.test import override_settings
 from django_tasks_db.models import DBTaskResult
 
 from argus_maint.exceptions import TaskQuarantined
+from argus_maint.jobs.prune import Report
 from argus_maint.models import LedgerEntry
 from argus_maint.retention import DAY
 from tests import rows
@@ -216,6 +218,32 @@ def test_the_drop_in_refuses_what_is_wrong(old: list[Any]) -> None:
         2,
         "backend 'default' has no queue 'defualt'. Did you mean \"default\"?",
     )
+
+
+def test_the_drop_in_needs_an_age_that_a_date_can_bear(old: list[Any]) -> None:
+    for flag in ("--min-age-days", "--failed-min-age-days"):
+        status, says = refused(f"{flag}=99999999", command="prune_db_task_results")
+        assert (status, says) == (2, "an age is at most 36500 days")
+
+
+def test_the_drop_in_says_in_one_line_why_it_cannot_go_on(
+    old: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(error: BaseException) -> Any:
+        return lambda order: (_ for _ in ()).throw(error)
+
+    module = "argus_maint.management.commands.prune_db_task_results.prune"
+    monkeypatch.setattr(module, fails(OperationalError("connection\nrefused")))
+    assert refused(command="prune_db_task_results") == (
+        1,
+        "The database does not answer: connection refused",
+    )
+    monkeypatch.setattr(module, lambda order: Report(left=2))
+    assert refused(command="prune_db_task_results")[0] == 1
+    monkeypatch.setattr(module, fails(KeyboardInterrupt()))
+    with pytest.raises(SystemExit) as exit:
+        run(command="prune_db_task_results")
+    assert exit.value.code == 130
 
 
 # -- real command lines ------------------------------------------------------------------

@@ -18,6 +18,8 @@ from django.core.management.base import CommandError
 from argus_maint.observe.screen import Cell, Screen
 from argus_maint.options import did_you_mean
 
+INTERRUPTED = 130  # exit status
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
