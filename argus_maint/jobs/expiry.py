@@ -45,7 +45,7 @@ class Selection:
 class Step:
     """One stretch of time of one status."""
 
-    status: str
+    status: str  # for rows of our own: their table
     source: Source
     begin: datetime | None  # what finished until then is another step's
     until: datetime
@@ -145,11 +145,11 @@ def own_steps(using: str) -> Iterator[Step]:
     quote = connections[using].ops.quote_name
     ledger = Source(quote(LedgerEntry._meta.db_table), "acted_at")
     until = now - timedelta(seconds=config.retention.ledger)
-    yield Step("", ledger, None, until, Condition(), is_of_tasks=False)
+    yield Step(LedgerEntry._meta.db_table, ledger, None, until, Condition(), is_of_tasks=False)
     # A process that still owns a RUNNING task stays: its row is the evidence against it.
     ended = Condition("state = %s", (Process.State.ENDED.value,))
     processes = Source(quote(Process._meta.db_table), "ended_at", "id", ended)
     until = now - timedelta(seconds=config.process_retention)
     owners = sorted({attempt.owner for attempt in running(using)})
     others = one_of("worker_id", owners, negate=True)
-    yield Step("", processes, None, until, others, is_of_tasks=False)
+    yield Step(Process._meta.db_table, processes, None, until, others, is_of_tasks=False)

@@ -41,6 +41,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from django.db import IntegrityError
 from django.utils.module_loading import import_string
@@ -163,7 +164,7 @@ class _Pass:
                 self._through(step.status, walk, step)
             for step in own_steps(self.using) if self.order.own_tables else ():
                 walk = Walk(step.source, step.until, self.using)
-                self._through(step.source.table, walk, step)
+                self._through(step.status, walk, step)
         except _Enough as enough:
             self.report.stopped = str(enough)
         finally:
@@ -206,7 +207,7 @@ class _Pass:
                 if size > 1:
                     self.narrow = max(1, size // 8)  # towards the row that it is about
                     continue
-                self._leave(error)
+                self._leave(error, edge, step)
                 more, walk.after = edge is not None, edge
                 continue
             more, walk.after, self.errors = edge is not None, edge, 0
@@ -231,11 +232,12 @@ class _Pass:
             self.narrow = self.narrow * 2 if self.narrow < 64 else 0
         return min(bounds)
 
-    def _leave(self, error: Exception) -> None:
+    def _leave(self, error: Exception, place: Place | None, step: Step) -> None:
         """One row cannot go, and must not keep the others: it stays, and is told of."""
         self.report.left += 1
         text = " ".join(str(error).split())
-        logger.warning("prune.left", error=text)
+        task = place[1] if place is not None and step.is_of_tasks else None
+        logger.warning("prune.left", task_id=task and str(UUID(str(task))), error=text)
         if self.report.left >= MOST_LEFT:
             raise ArchiveError(f"{MOST_LEFT} tasks could not be pruned, the last one: {text}")
 
