@@ -87,7 +87,7 @@ class Order:
 def order_of(using: str, **values: Any) -> Order:
     """An order by the settings; ``values`` win over them.
 
-    Raises ArchiveError when the redaction cannot be imported.
+    Raises ArchiveError when there is no such redaction.
     """
     config = get_settings()
     values.setdefault("selection", Selection(config.retention))
@@ -104,9 +104,12 @@ def archive_in(folder: str) -> Archive:
     if name is None:
         return Archive(folder)
     try:
-        return Archive(folder, import_string(name))
+        redact = import_string(name)
     except ImportError as error:
         raise ArchiveError(f'PRUNE["redact"] cannot be imported: {error}') from error
+    if not callable(redact):
+        raise ArchiveError(f'PRUNE["redact"] is no function: {name}')
+    return Archive(folder, redact)
 
 
 @dataclass(slots=True)

@@ -131,6 +131,13 @@ def test_what_is_asked_for_wrongly_deletes_nothing(
     assert status == 2 or complaint.startswith("Error: ")  # argparse's own, 2 on a command line
 
 
+def test_a_redaction_that_is_none_is_a_wrong_setting(old: list[Any], tmp_path: Path) -> None:
+    for redact in ("no.such", "tests.tasks.__doc__"):
+        setting = {"PRUNE": {"archive": str(tmp_path), "redact": redact}}
+        with override_settings(ARGUS_MAINT=setting):
+            assert refused("prune")[0] == 2
+
+
 def test_a_setting_shorter_than_an_hour_has_to_be_forced(old: list[Any]) -> None:
     with override_settings(ARGUS_MAINT={"RETENTION": {"successful": "14m"}}):
         assert refused("prune")[0] == 2

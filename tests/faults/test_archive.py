@@ -76,7 +76,10 @@ def test_a_redaction_has_the_say(tmp_path: Path) -> None:
     assert [set(task) for task in archived(tmp_path)] == [{"id", "args"}] * 3
 
 
-@pytest.mark.parametrize("redact", ["no.such.module.x", f"{__name__}.ids", f"{__name__}.Counter"])
+@pytest.mark.parametrize(
+    "redact",
+    ["no.such.module.x", f"{__name__}.ids", f"{__name__}.Counter", "tests.tasks.__doc__"],
+)
 def test_a_redaction_that_is_none_deletes_nothing(
     tmp_path: Path, redact: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -106,6 +106,9 @@ def run(context: Context, options: dict[str, Any]) -> int:
     """Plan or prune, and tell."""
     try:
         order = _order(context, options)
+    except ArchiveError as error:
+        raise CommandError(str(error), returncode=2) from error
+    try:
         if options["dry_run"]:
             return _show_plan(context, plan(order), order, options)
         report = _prune(context, order)
@@ -150,16 +153,8 @@ def _order(context: Context, options: dict[str, Any]) -> Order:
         **values,
     )
     if order.archive is not None:
-        _writable(order)
-    return order
-
-
-def _writable(order: Order) -> None:
-    assert order.archive is not None
-    try:
         order.archive.check()
-    except ArchiveError as error:
-        raise CommandError(str(error), returncode=2) from error
+    return order
 
 
 def _retention(options: dict[str, Any]) -> Retention:
