@@ -44,7 +44,7 @@ With an archive every task is written to a file and fsynced before it is deleted
 EXAMPLES = """\
 examples:
   manage.py maint prune --dry-run                what would go, and how long it takes
-  manage.py maint prune --max-seconds 600        a crontab line for every night
+  manage.py maint prune --max-seconds 600 -v 0   for every night: no line a batch
   manage.py maint prune --task 'shop.tasks.sync_*' --older-than 1d
   manage.py maint prune --archive /var/backups/tasks
 
@@ -111,7 +111,7 @@ def run(context: Context, options: dict[str, Any]) -> int:
     try:
         if options["dry_run"]:
             return _show_plan(context, plan(order), order, options)
-        report = _prune(context, order)
+        report = _prune(context, order, options["verbosity"])
     except ArchiveError as error:
         raise CommandError(str(error)) from error
     if options["json"]:
@@ -138,7 +138,8 @@ def _order(context: Context, options: dict[str, Any]) -> Order:
         if not search.has_queue(queue, context.using):
             raise CommandError(f"there is no task of a queue {queue!r}", returncode=2)
     if pattern and not search.has_path(pattern, context.using):
-        raise CommandError(f"no task's path matches {pattern!r}", returncode=2)
+        # No mistake in a crontab: an earlier prune may have deleted the last of them.
+        context.note(f"no task's path matches {pattern!r}")
     bounds = ("max_seconds", "max_rows", "duty")
     values: dict[str, Any] = {key: options[key] for key in bounds if options[key]}
     if options["no_archive"]:
@@ -171,10 +172,10 @@ def _retention(options: dict[str, Any]) -> Retention:
 # -- doing it ---------------------------------------------------------------------------
 
 
-def _prune(context: Context, order: Order) -> Report:
+def _prune(context: Context, order: Order, verbosity: int) -> Report:
     with term_is_an_interrupt():
         if not context.err.terminal:
-            _log_to(context)
+            _log_to(context, logging.INFO if verbosity else logging.WARNING)
             return prune(order)
         columns = (
             TextColumn("pruning"),
@@ -194,13 +195,13 @@ def _prune(context: Context, order: Order) -> Report:
             return prune(replace(order, tell=tell))
 
 
-def _log_to(context: Context) -> None:
-    """One line a batch, on the standard error."""
+def _log_to(context: Context, level: int) -> None:
+    """One line a batch, on the standard error; at a higher level only what is wrong."""
     logger = logging.getLogger(log.ROOT)
     handlers = [each for each in logger.handlers if not isinstance(each, logging.NullHandler)]
     if not handlers and not logging.getLogger().handlers:
         logger.addHandler(logging.StreamHandler(context.err.out))
-        logger.setLevel(logging.INFO)
+        logger.setLevel(level)
 
 
 # -- telling ----------------------------------------------------------------------------
