@@ -137,6 +137,18 @@ def test_a_pattern_that_matches_nothing_is_noted_and_no_mistake(lab: Lab) -> Non
     assert done.stderr == "no task's path matches 'no.such.*'\n"
 
 
+def test_a_dry_run_says_what_bounds_a_run_and_where_it_writes(
+    old: list[Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "new"
+    out = run("prune", "--dry-run", "--max-rows=2", f"--archive={folder}")
+    assert "One run stops after 2 rows" in out
+    assert f"They are written to {folder} first." in out
+    assert list(tmp_path.iterdir()) == []
+    assert "stops" not in run("prune", "--dry-run", "--max-rows=3")
+    assert refused("prune", "--dry-run", f"--archive={folder}/deeper")[0] == 2
+
+
 def test_a_redaction_that_is_none_is_a_wrong_setting(old: list[Any], tmp_path: Path) -> None:
     for redact in ("no.such", "tests.tasks.__doc__"):
         setting = {"PRUNE": {"archive": str(tmp_path), "redact": redact}}

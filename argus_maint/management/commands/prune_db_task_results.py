@@ -69,7 +69,7 @@ class Command(StockCommand):
         try:
             order = order_of(task_database(), selection=selection, own_tables=False)
             if order.archive is not None:
-                order.archive.check()
+                order.archive.check(make=not dry_run)
         except ArchiveError as error:
             raise CommandError(str(error), returncode=2) from error
         try:

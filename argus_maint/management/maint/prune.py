@@ -154,7 +154,7 @@ def _order(context: Context, options: dict[str, Any]) -> Order:
         **values,
     )
     if order.archive is not None:
-        order.archive.check()
+        order.archive.check(make=not options["dry_run"])
     return order
 
 
@@ -267,7 +267,20 @@ def plan_page(made: Plan, order: Order, width: int | None) -> list[Text]:
     ]
     about = "" if made.seconds is None else f", in about {span(max(made.seconds, 0.1))}"
     head = join(styled("DRY RUN", HEAD), f"  {made.rows:,} rows would be deleted{about}")
-    return [head, *table(columns, rows, width), Text("  Without --dry-run they are.")]
+    return [head, *table(columns, rows, width), *_beside(made, order)]
+
+
+def _beside(made: Plan, order: Order) -> list[Text]:
+    """What else would happen to them."""
+    lines = []
+    if order.archive is not None:
+        lines.append(Text(f"  They are written to {order.archive.folder} first."))
+    most, seconds = order.max_rows, order.max_seconds
+    if most is not None and made.rows > most:
+        lines.append(styled(f"  One run stops after {most:,} rows: the next goes on.", WARN))
+    if seconds is not None and (made.seconds or 0) > seconds:
+        lines.append(styled(f"  One run stops after {span(seconds)}: the next goes on.", WARN))
+    return [*lines, Text("  Without --dry-run they are deleted.")]
 
 
 def as_dict(report: Report) -> dict[str, Any]:
