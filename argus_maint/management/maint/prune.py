@@ -40,6 +40,9 @@ the oldest first, in batches so small that the queue does not notice. READY and
 RUNNING tasks are never touched. It can be stopped at any time; the next run goes on.
 Our own records past their retention go too, unless only some tasks are asked for.
 
+Where an age is given, only kinds with an age go, and the settings' retention does not
+count; --successful and --failed win over --older-than.
+
 With an archive every task is written to a file and fsynced before it is deleted."""
 EXAMPLES = """\
 examples:
