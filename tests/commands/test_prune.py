@@ -73,6 +73,14 @@ def test_a_dry_run_says_what_would_go_and_deletes_nothing(old: list[Any]) -> Non
     assert DBTaskResult.objects.count() == 3
 
 
+def test_where_patterns_decide_a_dry_run_names_no_age(old: list[Any]) -> None:
+    setting = {"RETENTION": {"tasks": {"shop.*": {"failed": "1d"}}}}
+    with override_settings(ARGUS_MAINT=setting):
+        ages = {each["status"]: each["retention"] for each in as_json("--dry-run")["groups"]}
+        assert ages == {"successful": 14 * DAY, "failed": None}
+        assert "by task" in run("prune", "--dry-run")
+
+
 def test_it_tells_what_was_done(old: list[Any]) -> None:
     report = as_json("--max-rows=2")
     assert (report["rows"], report["stopped"]) == (2, "max_rows")

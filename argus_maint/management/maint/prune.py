@@ -16,7 +16,7 @@ from argus_maint.backends import search
 from argus_maint.conf import get_settings
 from argus_maint.exceptions import ArchiveError
 from argus_maint.jobs.expiry import Selection
-from argus_maint.jobs.plan import Plan, plan
+from argus_maint.jobs.plan import Group, Plan, plan
 from argus_maint.jobs.prune import Order, Report, archive_in, order_of, prune
 from argus_maint.management.maint.arguments import (
     Arguments,
@@ -232,13 +232,21 @@ def plan_as_dict(made: Plan, order: Order) -> dict[str, Any]:
                 "rows": group.rows,
                 "oldest": _iso(group.oldest),
                 "newest": _iso(group.newest),
-                "retention": order.selection.retention.age(group.kind, group.queue, ""),
+                "retention": _kept_for(group, order),
             }
             for group in made.groups.values()
         ],
         "seconds_approx": None if made.seconds is None else round(made.seconds, 1),
         "archive": None if order.archive is None else str(order.archive.folder),
     }
+
+
+def _kept_for(group: Group, order: Order) -> float | None:
+    """Seconds; None where patterns of tasks have a say."""
+    retention = order.selection.retention
+    if any(group.kind in ages for _, ages in retention.tasks):
+        return None
+    return retention.age(group.kind, group.queue, "")
 
 
 def _iso(value: Any) -> str | None:
@@ -256,7 +264,7 @@ def plan_page(made: Plan, order: Order, width: int | None) -> list[Text]:
             f"{group.rows:,}",
             str(group.oldest)[:16],
             str(group.newest)[:16],
-            span(order.selection.retention.age(group.kind, group.queue, "")) or "by task",
+            span(_kept_for(group, order)) or "by task",
         ]
         for group in sorted(made.groups.values(), key=lambda group: -group.rows)
     ]
