@@ -46,7 +46,7 @@ class Selection:
 class Step:
     """One stretch of time of one status."""
 
-    status: str
+    status: str  # for rows of our own: their table
     source: Source
     begin: datetime | None  # what finished until then is another step's
     until: datetime
@@ -146,19 +146,19 @@ def own_steps(using: str) -> Iterator[Step]:
     quote = connections[using].ops.quote_name
     ledger = Source(quote(LedgerEntry._meta.db_table), "acted_at")
     until = now - timedelta(seconds=config.retention.ledger)
-    yield Step("", ledger, None, until, Condition(), is_of_tasks=False)
+    yield Step(LedgerEntry._meta.db_table, ledger, None, until, Condition(), is_of_tasks=False)
     # A process that still owns a RUNNING task stays: its row is the evidence against it.
     ended = Condition("state = %s", (Process.State.ENDED.value,))
     processes = Source(quote(Process._meta.db_table), "ended_at", "id", ended)
     until = now - timedelta(seconds=config.process_retention)
     owners = sorted({attempt.owner for attempt in running(using)})
     others = one_of("worker_id", owners, negate=True)
-    yield Step("", processes, None, until, others, is_of_tasks=False)
+    yield Step(Process._meta.db_table, processes, None, until, others, is_of_tasks=False)
     # A job's newest tick stays: from it on its next one counts.
     over = Condition("state <> %s", (Run.State.RUNNING.value,))
     runs = Source(quote(Run._meta.db_table), "started_at", "id", over)
     until = now - timedelta(seconds=config.retention.runs)
-    yield Step("", runs, None, until, _not_the_newest(using), is_of_tasks=False)
+    yield Step(Run._meta.db_table, runs, None, until, _not_the_newest(using), is_of_tasks=False)
 
 
 def _not_the_newest(using: str) -> Condition:

@@ -27,7 +27,7 @@ and told of; the others go.
 
 Raises ``ArchiveError`` when the archive cannot be written; nothing is deleted then that was
 not archived. Errors of the database that waiting may mend are waited for up to
-``GIVE_UP`` times in a row, then raised.
+``GIVE_UP`` times in a row, then raised; others, such as a missing table, at once.
 
 Events: ``prune.batch``, ``prune.locked``, ``prune.lagging`` (a replica is behind),
 ``prune.left`` (a row that cannot go), ``prune.done``.
@@ -41,6 +41,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from django.db import IntegrityError
 from django.utils.module_loading import import_string
@@ -51,7 +52,7 @@ from argus_maint.backends.wal import Wal
 from argus_maint.backends.walk import Condition, Place, Walk
 from argus_maint.clock import now
 from argus_maint.conf import get_settings
-from argus_maint.database import TRANSIENT, discard, is_locked, short_transaction
+from argus_maint.database import TRANSIENT, discard, is_locked, short_transaction, what_helps
 from argus_maint.exceptions import ArchiveError
 from argus_maint.jobs.expiry import Selection, Step, kind_of, own_steps, steps
 from argus_maint.jobs.pace import MOST, PATIENCE, Pace
@@ -87,7 +88,7 @@ class Order:
 def order_of(using: str, **values: Any) -> Order:
     """An order by the settings; ``values`` win over them.
 
-    Raises ArchiveError when the redaction cannot be imported.
+    Raises ArchiveError when there is no such redaction.
     """
     config = get_settings()
     values.setdefault("selection", Selection(config.retention))
@@ -104,9 +105,12 @@ def archive_in(folder: str) -> Archive:
     if name is None:
         return Archive(folder)
     try:
-        return Archive(folder, import_string(name))
+        redact = import_string(name)
     except ImportError as error:
         raise ArchiveError(f'PRUNE["redact"] cannot be imported: {error}') from error
+    if not callable(redact):
+        raise ArchiveError(f'PRUNE["redact"] is no function: {name}')
+    return Archive(folder, redact)
 
 
 @dataclass(slots=True)
@@ -164,7 +168,7 @@ class _Pass:
                 self._through(step.status, walk, step)
             for step in own_steps(self.using) if self.order.own_tables else ():
                 walk = Walk(step.source, step.until, self.using)
-                self._through(step.source.table, walk, step)
+                self._through(step.status, walk, step)
         except _Enough as enough:
             self.report.stopped = str(enough)
         finally:
@@ -207,7 +211,7 @@ class _Pass:
                 if size > 1:
                     self.narrow = max(1, size // 8)  # towards the row that it is about
                     continue
-                self._leave(error)
+                self._leave(error, edge, step)
                 more, walk.after = edge is not None, edge
                 continue
             more, walk.after, self.errors = edge is not None, edge, 0
@@ -232,11 +236,12 @@ class _Pass:
             self.narrow = self.narrow * 2 if self.narrow < 64 else 0
         return min(bounds)
 
-    def _leave(self, error: Exception) -> None:
+    def _leave(self, error: Exception, place: Place | None, step: Step) -> None:
         """One row cannot go, and must not keep the others: it stays, and is told of."""
         self.report.left += 1
         text = " ".join(str(error).split())
-        logger.warning("prune.left", error=text)
+        task = place[1] if place is not None and step.is_of_tasks else None
+        logger.warning("prune.left", task_id=task and str(UUID(str(task))), error=text)
         if self.report.left >= MOST_LEFT:
             raise ArchiveError(f"{MOST_LEFT} tasks could not be pruned, the last one: {text}")
 
@@ -318,7 +323,7 @@ class _Pass:
         """Wait for whoever holds a lock, or for a database that is away."""
         self.errors += 1
         self.report.refused += 1
-        if self.errors > GIVE_UP:
+        if self.errors > GIVE_UP or what_helps(error):
             raise error
         if not isinstance(error, _Changed) and not is_locked(error):
             discard(self.using)

@@ -73,17 +73,16 @@ def _postgres(space: Space) -> list[str]:
     last = max((each for each in (dead.last_vacuum, dead.last_autovacuum) if each), default=None)
     if last is None or space.taken_at - last > timedelta(hours=1):
         lines.append(
-            f"{dead.dead:,} dead rows wait for autovacuum, which was last here "
-            f"{_ago(space, last)}: if they stay, look at its settings, or run VACUUM (ANALYZE) "
-            f'"{space.table}"'
+            f"{dead.dead:,} dead rows wait for autovacuum, which was {_last_here(space, last)}: "
+            f'if they stay, look at its settings, or run VACUUM (ANALYZE) "{space.table}"'
         )
     return lines
 
 
-def _ago(space: Space, moment: Any) -> str:
+def _last_here(space: Space, moment: Any) -> str:
     if moment is None:
-        return "never"
-    return f"{span((space.taken_at - moment).total_seconds())} ago"
+        return "never here"
+    return f"last here {span((space.taken_at - moment).total_seconds())} ago"
 
 
 def as_dict(space: Space) -> dict[str, Any]:

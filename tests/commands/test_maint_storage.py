@@ -48,6 +48,15 @@ def test_it_shows_figures_growth_and_a_date_in_plain_text() -> None:
     assert not any(line.endswith(" ") for line in out.splitlines())
 
 
+def test_of_an_empty_table_nobody_can_tell_how_it_grows() -> None:
+    analyze()
+    assert _json()["growth"]["source"] == "unknown"
+    out = _maint()
+    assert "GROWTH  not known" in out
+    assert "so nobody can tell when it reaches 1.0 GiB" in out
+    assert "at this rate" not in out
+
+
 def test_json_of_a_look_and_of_a_pass() -> None:
     fill(200)
     look = _json()

@@ -14,7 +14,7 @@ from argus_maint.backends import archive_reader
 from argus_maint.backends.archive_reader import Archived
 from argus_maint.conf import get_settings
 from argus_maint.exceptions import ArchiveError
-from argus_maint.management.maint.arguments import Arguments, add_json, pattern, task_id
+from argus_maint.management.maint.arguments import Arguments, add_json, name, pattern, task_id
 from argus_maint.management.maint.context import Context
 from argus_maint.observe.screen import DIM, Column, styled, table
 
@@ -34,6 +34,7 @@ examples:
 
 exit status: 0 something was found; 1 nothing was, or a file cannot be read;
 2 wrong arguments"""
+OPTIONAL = "text"
 
 
 def add_arguments(parser: Arguments) -> None:
@@ -42,7 +43,7 @@ def add_arguments(parser: Arguments) -> None:
     parser.add_argument("text", nargs="?", default="", help="grep: only lines with this in them.")
     parser.add_argument("--id", type=task_id, help="grep: a task's id or its beginning.")
     parser.add_argument("--task", type=pattern, metavar="PATTERN", help="grep: its dotted path.")
-    parser.add_argument("--folder", metavar="FOLDER", help="Look there instead.")
+    parser.add_argument("--folder", type=name, metavar="FOLDER", help="Look there instead.")
     add_json(parser, "archive")
 
 

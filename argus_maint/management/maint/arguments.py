@@ -33,6 +33,18 @@ Arguments = ArgumentParser | _ArgumentGroup
 class Parser(CommandParser):
     """A parser whose complaint is one line that says what would be right."""
 
+    optional = ""  # the name of a positional that may be left out
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Take the optional positional after options too, where argparse gives it up."""
+        known, more = super().parse_known_args(args, namespace)
+        if self.optional and not getattr(known, self.optional):
+            match more:
+                case ["--", text] | [text] if more[0] == "--" or not text.startswith("-"):
+                    setattr(known, self.optional, text)
+                    return known, []
+        return known, more
+
     def error(self, message: str) -> NoReturn:
         """Print one line and exit 2; as an exception where there is no command line."""
         message = _helpful(message, self._option_string_actions)
@@ -67,12 +79,13 @@ def add_subcommand(subparsers: Any, module: Any) -> Parser:
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    for name, options in BASE:
-        parser.add_argument(name, default=SUPPRESS, help=SUPPRESS, **options)
+    for flag, options in BASE:
+        parser.add_argument(flag, default=SUPPRESS, help=SUPPRESS, **options)
     parser.add_argument(
         "-v", "--verbosity", type=int, choices=range(4), default=SUPPRESS, help=SUPPRESS
     )
     module.add_arguments(parser)
+    parser.optional = getattr(module, "OPTIONAL", "")
     return parser
 
 
@@ -94,7 +107,7 @@ def add_filters(parser: Arguments, *, task: bool = True) -> None:
             metavar="PATTERN",
             help="Only tasks whose dotted path matches, as shop.tasks.send or 'shop.*'.",
         )
-    parser.add_argument("--queue", default="", metavar="NAME", help="Only this queue.")
+    parser.add_argument("--queue", type=name, metavar="NAME", help="Only this queue.")
     add_backend(parser)
 
 
@@ -102,10 +115,17 @@ def add_backend(parser: Arguments) -> None:
     """``--backend``."""
     parser.add_argument(
         "--backend",
-        default="",
+        type=name,
         metavar="ALIAS",
         help="Only this alias of the setting TASKS (default: all).",
     )
+
+
+def name(text: str) -> str:
+    """A name that is not empty: a script's unset variable must not come to mean all."""
+    if not text.strip(" ,"):
+        raise ArgumentTypeError("it is empty; leave the option out where none is meant")
+    return text
 
 
 def pattern(text: str) -> str:

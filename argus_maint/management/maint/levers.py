@@ -120,7 +120,8 @@ def _or_ready(options: dict[str, Any]) -> str:
 
 def find(kind: str, context: Context, options: dict[str, Any]) -> Targets:
     """The tasks that are meant."""
-    wanted = Filter(options["queue"], known_backend(options["backend"]), options["task"] or "")
+    backend = known_backend(options["backend"])
+    wanted = Filter(options["queue"] or "", backend, options["task"] or "")
     using = context.using
     try:
         if options["ids"]:

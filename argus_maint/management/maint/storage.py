@@ -312,6 +312,8 @@ def _reaches(rate: Growth, size: int, space: Space) -> str:
     when = rate.reaches(size, space)
     if when == space.taken_at:
         return f"it is larger than {humane(size)} already"
+    if when is None and rate.bytes_per_day is None:
+        return f"so nobody can tell when it reaches {humane(size)}"
     if when is None:
         return f"at this rate it does not reach {humane(size)}"
     days = (when - space.taken_at).days
