@@ -62,7 +62,6 @@ from django.core.signals import setting_changed
 from argus_maint import conf_storage, retention
 from argus_maint.conf_storage import Storage
 from argus_maint.options import (
-    WRONG_VALUE,
     Option,
     Problem,
     Reader,
@@ -71,11 +70,9 @@ from argus_maint.options import (
     first_and_ceiling,
     one_of,
     parse_duration,
-    pattern_problem,
     positive,
     positive_or_none,
     share,
-    specificity,
     text_or_none,
 )
 from argus_maint.retention import Retention
@@ -242,16 +239,8 @@ PRUNE_OPTIONS: dict[str, Option] = {
 
 def _read_rescue(raw: object, reader: Reader) -> dict[str, Any]:
     where = f'{NAME}["RESCUE"]'
-    found: list[tuple[str, dict[str, Any]]] = []
-    for pattern, options in reader.mapping(raw, where, '{"*": {"on_lost": "requeue"}}').items():
-        name = f'{where}["{pattern}"]'
-        if problem := pattern_problem(pattern, name):
-            reader.note(WRONG_VALUE, *problem)
-            continue
-        mapping = reader.mapping(options, name, '{"on_lost": "fail"}')
-        found.append((pattern, reader.options(mapping, POLICY_OPTIONS, name)))
-    found.sort(key=lambda pair: specificity(pair[0]))
-    return {"rescue": tuple(found)}
+    example = '{"on_lost": "requeue"}'
+    return {"rescue": reader.by_pattern(raw, POLICY_OPTIONS, where, "*", example)}
 
 
 def _read_processes(raw: object, reader: Reader) -> dict[str, Any]:

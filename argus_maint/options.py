@@ -264,6 +264,23 @@ class Reader:
                 self.note(WRONG_VALUE, str(error), table[key].hint)
         return values
 
+    def by_pattern(
+        self, raw: object, table: Mapping[str, Option], where: str, example: str, options: str
+    ) -> tuple[tuple[str, dict[str, Any]], ...]:
+        """Return (pattern, options) pairs of a dict of dicts, from the least specific to the most.
+
+        ``example`` is one of the patterns for a hint, and ``options`` what it could have.
+        """
+        found: list[tuple[str, dict[str, Any]]] = []
+        for pattern, each in self.mapping(raw, where, f'{{"{example}": {options}}}').items():
+            name = f'{where}["{pattern}"]'
+            if problem := pattern_problem(pattern, name):
+                self.note(WRONG_VALUE, *problem)
+            else:
+                mapping = self.mapping(each, name, options)
+                found.append((pattern, self.options(mapping, table, name)))
+        return tuple(sorted(found, key=lambda pair: specificity(pair[0])))
+
     def note(self, id: str, message: str, hint: str) -> None:
         """Keep one problem."""
         self.problems.append(Problem(id, message, hint))

@@ -27,17 +27,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
 
-from argus_maint.options import (
-    WRONG_VALUE,
-    Option,
-    Reader,
-    duration,
-    pattern_problem,
-    positive_or_none,
-    specificity,
-)
+from argus_maint.options import Option, Reader, duration, positive_or_none
 
 DAY = 86_400.0
 KINDS = ("successful", "failed", "quarantined")
@@ -49,7 +40,8 @@ AGES: dict[str, Option] = {
     "failed": Option(positive_or_none, _HINT.format("FAILED", '"90d"')),
     "quarantined": Option(positive_or_none, _HINT.format("Quarantined", "None")),
 }
-LEDGER = Option(duration, 'How long the record of rescues is kept; the default is "365d".')
+_LEDGER = Option(duration, 'How long the record of rescues is kept; the default is "365d".')
+_PLAIN = {**AGES, "ledger": _LEDGER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,25 +76,13 @@ class Retention:
 
 def read(raw: object, where: str, reader: Reader) -> Retention:
     """Read the raw section; what is wrong with it is noted by the reader."""
-    mapping = reader.mapping(raw, where, '{"successful": "14d"}')
-    scopes = ("queues", "tasks", "ledger")
-    known = reader.known(mapping, [*AGES, *scopes], where)
-    plain = {key: value for key, value in known.items() if key not in scopes}
-    values: dict[str, Any] = {"ages": {**Retention().ages, **reader.options(plain, AGES, where)}}
-    for scope in ("queues", "tasks"):
-        values[scope] = tuple(_scope(known.get(scope, {}), f'{where}["{scope}"]', reader))
-    values["tasks"] = tuple(sorted(values["tasks"], key=lambda pair: specificity(pair[0])))
-    only_ledger = {key: value for key, value in known.items() if key == "ledger"}
-    return Retention(**values, **reader.options(only_ledger, {"ledger": LEDGER}, where))
-
-
-def _scope(raw: object, where: str, reader: Reader) -> list[tuple[str, Ages]]:
-    found: list[tuple[str, Ages]] = []
-    for name, ages in reader.mapping(raw, where, '{"bulk": {"successful": "1d"}}').items():
-        item = f'{where}["{name}"]'
-        if problem := pattern_problem(name, item):
-            reader.note(WRONG_VALUE, *problem)
-            continue
-        mapping = reader.mapping(ages, item, '{"successful": "1d"}')
-        found.append((name, reader.options(mapping, AGES, item)))
-    return found
+    scopes, example = ("queues", "tasks"), '{"successful": "1d"}'
+    mapping = reader.mapping(raw, where, example)
+    known = reader.known(mapping, [*_PLAIN, *scopes], where)
+    by_name = {
+        name: reader.by_pattern(known.pop(name, {}), AGES, f'{where}["{name}"]', "bulk", example)
+        for name in scopes
+    }
+    usual = Retention()
+    values = {**usual.ages, "ledger": usual.ledger, **reader.options(known, _PLAIN, where)}
+    return Retention(ledger=values.pop("ledger"), ages=values, **by_name)
