@@ -254,7 +254,8 @@ class _Pass:
         if self.order.archive is not None and step.is_of_tasks:
             return self._archive(self.order.archive, walk, pieces, step)
         if step.chooses is not None or self._skips_locked(walk):
-            keys = [row[0] for row in self._read(walk, COLUMNS, pieces) if _goes(step, row)]
+            columns = COLUMNS if step.is_of_tasks else COLUMNS[:1]
+            keys = [row[0] for row in self._read(walk, columns, pieces) if _goes(step, row)]
             if not keys:
                 return 0, 0.0
             pieces = self._by_key(walk, keys)
