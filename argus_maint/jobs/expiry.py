@@ -20,7 +20,7 @@ from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
 from argus_maint.backends.database import FAILED, SUCCESSFUL, running
-from argus_maint.backends.walk import Condition, Source, any_of, one_of
+from argus_maint.backends.walk import Condition, Source, Walk, any_of, one_of
 from argus_maint.conf import get_settings
 from argus_maint.dbtime import db_now
 from argus_maint.exceptions import TaskQuarantined
@@ -43,7 +43,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One stretch of time of one status."""
+    """One stretch of time of one status; of a table of our own where there is none."""
 
     status: str
     source: Source
@@ -52,7 +52,14 @@ class Step:
     condition: Condition
     # (kind, queue, path) -> whether it goes; None where the condition says it all
     chooses: Callable[[str, str, str], bool] | None = None
-    is_of_tasks: bool = True
+
+    def walk(self, using: str) -> Walk:
+        """Through its rows."""
+        return Walk(self.source, self.until, using, self.begin, self.condition)
+
+    def takes(self, queue: str, path: str, exception: str) -> bool:
+        """Whether a task that meets the condition goes."""
+        return self.chooses is None or self.chooses(kind_of(self.status, exception), queue, path)
 
 
 def kind_of(status: str, exception: str) -> str:
@@ -145,11 +152,11 @@ def own_steps(using: str) -> Iterator[Step]:
     quote = connections[using].ops.quote_name
     ledger = Source(quote(LedgerEntry._meta.db_table), "acted_at")
     until = now - timedelta(seconds=config.retention.ledger)
-    yield Step("", ledger, None, until, Condition(), is_of_tasks=False)
+    yield Step("", ledger, None, until, Condition())
     # A process that still owns a RUNNING task stays: its row is the evidence against it.
     ended = Condition("state = %s", (Process.State.ENDED.value,))
     processes = Source(quote(Process._meta.db_table), "ended_at", "id", ended)
     until = now - timedelta(seconds=config.process_retention)
     owners = sorted({attempt.owner for attempt in running(using)})
     others = one_of("worker_id", owners, negate=True)
-    yield Step("", processes, None, until, others, is_of_tasks=False)
+    yield Step("", processes, None, until, others)

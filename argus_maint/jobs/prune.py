@@ -53,7 +53,7 @@ from argus_maint.clock import now
 from argus_maint.conf import get_settings
 from argus_maint.database import TRANSIENT, discard, is_locked, short_transaction
 from argus_maint.exceptions import ArchiveError
-from argus_maint.jobs.expiry import Selection, Step, kind_of, own_steps, steps
+from argus_maint.jobs.expiry import Selection, Step, own_steps, steps
 from argus_maint.jobs.pace import MOST, PATIENCE, Pace
 from argus_maint.log import get_logger
 
@@ -159,11 +159,9 @@ class _Pass:
             self.order.archive.check()
         try:
             for step in steps(self.order.selection, self.using):
-                walk = Walk(step.source, step.until, self.using, since=step.begin)
-                self._through(step.status, walk, step)
+                self._through(step)
             for step in own_steps(self.using) if self.order.own_tables else ():
-                walk = Walk(step.source, step.until, self.using)
-                self._through(step.source.table, walk, step)
+                self._through(step)
         except _Enough as enough:
             self.report.stopped = str(enough)
         finally:
@@ -187,10 +185,10 @@ class _Pass:
             stopped=report.stopped or "no",
         )
 
-    def _through(self, name: str, walk: Walk, step: Step) -> None:
+    def _through(self, step: Step) -> None:
         """Batch after batch, to the end of a walk."""
-        archived = self.order.archive is not None and step.is_of_tasks
-        more = True
+        archived = self.order.archive is not None and bool(step.status)
+        walk, more = step.walk(self.using), True
         while more:
             self._stop_when_enough()
             size, started = self._size(archived, step), now()
@@ -212,7 +210,7 @@ class _Pass:
             more, walk.after, self.errors = edge is not None, edge, 0
             if archived:
                 self.report.archived += deleted
-            self._count(name, deleted, size, held)
+            self._count(step.status or step.source.table, deleted, size, held)
             self.wal.deleted(deleted)
             if more:
                 time.sleep(self.pace.pause(now() - started))
@@ -250,12 +248,13 @@ class _Pass:
 
     def _delete(self, walk: Walk, edge: Place | None, step: Step) -> tuple[int, float]:
         """Delete one batch; returns how many rows, and the seconds that locks were held."""
-        pieces = [piece & step.condition for piece in walk.batch(edge)]
-        if self.order.archive is not None and step.is_of_tasks:
+        pieces = walk.batch(edge)
+        if self.order.archive is not None and step.status:
             return self._archive(self.order.archive, walk, pieces, step)
         if step.chooses is not None or self._skips_locked(walk):
-            columns = COLUMNS if step.is_of_tasks else COLUMNS[:1]
-            keys = [row[0] for row in self._read(walk, columns, pieces) if _goes(step, row)]
+            columns = COLUMNS if step.status else COLUMNS[:1]
+            rows = self._read(walk, columns, pieces)
+            keys = [key for key, *about in rows if not about or step.takes(*about)]
             if not keys:
                 return 0, 0.0
             pieces = self._by_key(walk, keys)
@@ -271,7 +270,7 @@ class _Pass:
         columns = (*COLUMNS, *archive.columns(self.using))
         read = self._read(walk, columns, pieces)
         self._bound_memory(read)
-        rows = [row for row in read if _goes(step, row)]
+        rows = [row for row in read if step.takes(*row[1 : len(COLUMNS)])]
         if not rows:
             return 0, 0.0
         keys = [row[0] for row in rows]
@@ -349,10 +348,3 @@ class _Pass:
             self.report.waited_for_replicas += now() - began
             self._stop_when_enough()
         self.next_look = now() + 1.0
-
-
-def _goes(step: Step, row: Sequence[Any]) -> bool:
-    if step.chooses is None:
-        return True
-    _, queue, path, exception = row[: len(COLUMNS)]
-    return step.chooses(kind_of(step.status, exception), queue, path)
