@@ -23,7 +23,6 @@ class Pace:
     target: float
     duty: float
     size: int = FIRST
-    most: int = MOST
     refused: int = 0  # locks waited for in vain, in a row
 
     def took(self, rows: int, seconds: float) -> None:
@@ -35,7 +34,7 @@ class Pace:
             self.size = int(min(max(ideal, self.size / 2), self.size * 2))
         else:
             self.size *= 2
-        self.size = min(max(self.size, LEAST), self.most)
+        self.size = min(max(self.size, LEAST), MOST)
 
     def pause(self, seconds: float) -> float:
         """Seconds to rest after a batch that took so long, reading included."""

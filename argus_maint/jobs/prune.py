@@ -54,7 +54,7 @@ from argus_maint.conf import get_settings
 from argus_maint.database import TRANSIENT, discard, is_locked, short_transaction
 from argus_maint.exceptions import ArchiveError
 from argus_maint.jobs.expiry import Selection, Step, own_steps, steps
-from argus_maint.jobs.pace import MOST, PATIENCE, Pace
+from argus_maint.jobs.pace import PATIENCE, Pace
 from argus_maint.log import get_logger
 
 logger = get_logger(__name__)
@@ -115,7 +115,6 @@ class Report:
     deleted: Counter[str] = field(default_factory=Counter)  # by status, and by table of ours
     archived: int = 0
     batches: int = 0
-    passed: int = 0  # rows looked at
     left: int = 0  # rows that could not go, each in the log
     refused: int = 0  # locks waited for in vain
     waited_for_replicas: float = 0.0  # seconds
@@ -217,7 +216,7 @@ class _Pass:
 
     def _size(self, archived: bool, step: Step) -> int:
         """Rows of the next batch."""
-        bounds = [self.pace.size, MOST]
+        bounds = [self.pace.size]
         if archived:
             bounds.append(self.most_read)
         elif step.chooses is not None:
@@ -319,7 +318,7 @@ class _Pass:
         self.report.refused += 1
         if self.errors > GIVE_UP:
             raise error
-        if not isinstance(error, _Changed) and not is_locked(error):
+        if not is_locked(error):
             discard(self.using)
         wait = self.pace.locked()
         logger.warning("prune.locked", error=str(error).strip(), wait=wait, rows=self.pace.size)
@@ -330,7 +329,6 @@ class _Pass:
         if deleted:
             report.deleted[name] += deleted
         report.batches += 1
-        report.passed += size
         report.worst = max(report.worst, held)
         self.pace.took(size if deleted else 0, held)  # what stays was passed in that time too
         logger.info("prune.batch", what=name, rows=deleted, held=round(held, 4), total=report.rows)

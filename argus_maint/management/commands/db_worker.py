@@ -194,7 +194,7 @@ class Command(StockCommand):
                 "argus_maint": __version__,
             },
         )
-        crew = _Crew(group, worker_options, beat, config.process_retention)
+        crew = _Crew(group, worker_options, config.process_retention)
         close_all()
         if reload:
             run_with_reloader(crew.run_in_process)
@@ -255,8 +255,8 @@ class Command(StockCommand):
 class _Crew:
     """What the processes of one supervisor run."""
 
-    def __init__(self, group: Group, options: WorkerOptions, beat: float, retention: float) -> None:
-        self.group, self.options, self.beat, self.retention = group, options, beat, retention
+    def __init__(self, group: Group, options: WorkerOptions, retention: float) -> None:
+        self.group, self.options, self.retention = group, options, retention
 
     def work(self, slot: Slot, number: int, orders: int, stack: int) -> None:
         """The life of a worker process."""
@@ -334,7 +334,7 @@ class _Crew:
             pending,
             orders,
             duties,
-            beat=self.beat,
+            beat=self.options.beat,
             retention=self.retention,
             batch=self.options.batch,
         )
