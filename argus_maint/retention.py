@@ -63,6 +63,11 @@ class Retention:
                 age = ages[kind]
         return age
 
+    def goes(self, age: float, kind: str, queue: str, path: str = "") -> bool:
+        """Whether a task that finished ``age`` seconds ago is past its retention."""
+        limit = self.age(kind, queue, path)
+        return limit is not None and limit <= age
+
     def all_ages(self, kind: str) -> set[float]:
         """Every age that may apply to a kind."""
         every = [self.ages[kind]]

@@ -110,22 +110,21 @@ def _what_goes(
         where &= one_of(f"{exactly}queue_name", selection.queues)
 
     def goes(kind: str, queue: str, path: str) -> bool:
-        limit = retention.age(kind, queue, path)
         matches = not selection.pattern or fnmatchcase(path, selection.pattern)
-        return matches and limit is not None and limit <= age
+        return matches and retention.goes(age, kind, queue, path)
 
     if retention.tasks or selection.pattern:
         return where, goes
     each = [
-        _of_kind(kind, len(kinds) > 1) & rule
+        _of_kind(kind) & rule
         for kind in kinds
         if (rule := _by_queue(retention, kind, age, f"{exactly}queue_name")) is not None
     ]
     return (where & any_of(each) if each else None), None
 
 
-def _of_kind(kind: str, several: bool) -> Condition:
-    if not several:
+def _of_kind(kind: str) -> Condition:
+    if kind == "successful":  # the only one of its status
         return Condition()
     sign = "=" if kind == "quarantined" else "<>"
     return Condition(f"exception_class_path {sign} %s", (QUARANTINED,))
@@ -133,17 +132,9 @@ def _of_kind(kind: str, several: bool) -> Condition:
 
 def _by_queue(retention: Retention, kind: str, age: float, column: str) -> Condition | None:
     """Which queues' rows of a kind go at this age; None: of no queue."""
-    usual = (limit := retention.ages[kind]) is not None and limit <= age
-    others = [
-        queue
-        for queue, _ in retention.queues
-        if ((limit := retention.age(kind, queue, "")) is not None and limit <= age) != usual
-    ]
-    if not usual and not others:
-        return None
-    if not others:
-        return Condition("1 = 1")
-    return one_of(column, others, negate=usual)
+    usual = retention.goes(age, kind, "")
+    others = [queue for queue, _ in retention.queues if retention.goes(age, kind, queue) != usual]
+    return one_of(column, others, negate=usual) if usual or others else None
 
 
 def own_steps(using: str) -> Iterator[Step]:
