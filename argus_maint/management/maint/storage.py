@@ -9,7 +9,6 @@ from typing import Any
 
 from django.core.management.base import CommandError
 from django.utils import timezone
-from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from argus_maint.backends.space import Space, look
@@ -18,6 +17,7 @@ from argus_maint.jobs import storage
 from argus_maint.jobs.acts import Act, Outcome
 from argus_maint.jobs.storage import Errand, Report
 from argus_maint.management.maint.arguments import Arguments, add_json, age
+from argus_maint.management.maint.bar import shown
 from argus_maint.management.maint.context import Context, term_is_an_interrupt
 from argus_maint.observe.growth import Growth, growth, next_size
 from argus_maint.observe.history import iso
@@ -112,10 +112,8 @@ def run(context: Context, options: dict[str, Any]) -> int:
             raise CommandError(f"--{name} goes with --run.", returncode=2)
     using, report = context.using, None
     if options["run"]:
-        with term_is_an_interrupt(), _Bar(context) as bar:
-            report = storage.make(
-                Errand(using, options["dry_run"], options["max_seconds"], bar.tell)
-            )
+        with term_is_an_interrupt(), shown(context) as tell:
+            report = storage.make(Errand(using, options["dry_run"], options["max_seconds"], tell))
     space = report.after if report else look(using)
     todo = report.advice if report else advice(space, get_settings().storage, using)
     rate = growth(space, using)
@@ -125,41 +123,6 @@ def run(context: Context, options: dict[str, Any]) -> int:
     else:
         context.show(page(space, rate, size, todo, report, context.out.width))
     return int(bool(report and report.could_not))
-
-
-class _Bar:
-    """How the pass goes: a bar on a terminal, one line for each kind of act elsewhere."""
-
-    def __init__(self, context: Context) -> None:
-        self.context = context
-        self.progress: Progress | None = None
-        self.told: set[str] = set()
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.progress is not None:
-            self.progress.stop()
-
-    def tell(self, what: str, done: int, total: int) -> None:
-        """Called after each step; a total of 0 means that nobody knows it."""
-        if not self.context.err.terminal:
-            if what not in self.told:
-                self.context.note(what)
-            self.told.add(what)
-            return
-        if self.progress is None:
-            self.progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=20),
-                console=self.context.err.console,
-                transient=True,
-            )
-            self.progress.add_task("")
-            self.progress.start()
-        (task,) = self.progress.task_ids
-        self.progress.update(task, description=what, completed=done, total=total or None)
 
 
 def _as_dict(
