@@ -35,7 +35,7 @@ from argus_maint.observe.screen import (
     styled,
     table,
 )
-from argus_maint.observe.space import advice, as_dict, humane
+from argus_maint.observe.space import advice, ago, as_dict, humane
 from argus_maint.options import parse_size
 
 NAME = "storage"
@@ -223,18 +223,13 @@ def _of_vendor(space: Space) -> list[tuple[str, str]]:
         modes = f"journal {file.journal_mode}, auto_vacuum {file.auto_vacuum}"
         return [("file", f"{humane(file.file_bytes)}{wal}, {modes}")]
     if dead := space.dead_rows:
-        vacuum = max(filter(None, (dead.last_vacuum, dead.last_autovacuum)), default=None)
         return [
             ("dead rows", f"{dead.dead:,}"),
-            ("vacuumed", _ago(space, vacuum)),
-            ("analyzed", _ago(space, dead.last_analyze)),
+            ("vacuumed", ago(space, dead.vacuumed)),
+            ("analyzed", ago(space, dead.last_analyze)),
         ]
-    ago = space.analyzed_ago
-    return [("analyzed", f"{span(ago)} ago" if ago is not None else "")]
-
-
-def _ago(space: Space, moment: datetime | None) -> str:
-    return f"{span((space.taken_at - moment).total_seconds())} ago" if moment else "never"
+    seconds = space.analyzed_ago
+    return [("analyzed", f"{span(seconds)} ago" if seconds is not None else "")]
 
 
 def _indexes(space: Space, width: int | None) -> list[Text]:
