@@ -66,7 +66,6 @@ from argus_maint.options import (
     Problem,
     Reader,
     at_least_one,
-    duration,
     first_and_ceiling,
     one_of,
     parse_duration,
@@ -203,7 +202,7 @@ PROCESS_OPTIONS: dict[str, Option] = {
         "The time from beat to beat; the default is 5 s, or a third of a lease that is set.",
     ),
     "retention": Option(
-        duration,
+        parse_duration,
         'How long rows of dead processes are kept for the post-mortem; the default is "7d".',
     ),
     "unregistered_after": Option(
@@ -293,7 +292,7 @@ def resolve_lease(
     """
     if lease is None and beat is None:
         return settings.lease, settings.beat
-    lease = settings.lease if lease is None else parse_duration(lease, what="the lease")
+    lease = settings.lease if lease is None else parse_duration(lease, "the lease")
     beat = lease / 3 if beat is None else positive(beat, "the beat")
     if lease < 1:
         raise ValueError(f"the lease must be 1 s or more, not {lease:g} s.")

@@ -28,7 +28,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from argus_maint.options import Option, Reader, duration, positive_or_none
+from argus_maint.options import Option, Reader, parse_duration, positive_or_none
 
 DAY = 86_400.0
 KINDS = ("successful", "failed", "quarantined")
@@ -40,7 +40,7 @@ AGES: dict[str, Option] = {
     "failed": Option(positive_or_none, _HINT.format("FAILED", '"90d"')),
     "quarantined": Option(positive_or_none, _HINT.format("Quarantined", "None")),
 }
-_LEDGER = Option(duration, 'How long the record of rescues is kept; the default is "365d".')
+_LEDGER = Option(parse_duration, 'How long the record of rescues is kept; the default is "365d".')
 _PLAIN = {**AGES, "ledger": _LEDGER}
 
 
