@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -16,7 +15,7 @@ from argus_maint.conf import get_settings
 from argus_maint.jobs import storage
 from argus_maint.jobs.acts import Act, Outcome
 from argus_maint.jobs.storage import Errand, Report
-from argus_maint.management.maint.arguments import Arguments, add_json, age
+from argus_maint.management.maint.arguments import Arguments, add_json, age, checked
 from argus_maint.management.maint.bar import shown
 from argus_maint.management.maint.context import Context, term_is_an_interrupt
 from argus_maint.observe.growth import Growth, growth, next_size
@@ -94,13 +93,10 @@ def add_arguments(parser: Arguments) -> None:
     add_json(parser, "storage")
 
 
+@checked
 def _size(text: str) -> int:
-    try:
-        size = parse_size(text, what="it")
-    except ValueError as error:
-        raise ArgumentTypeError(str(error)) from error
-    if not size:
-        raise ArgumentTypeError("it must be more than 0, such as 500M or 10G")
+    if not (size := parse_size(text, "it")):
+        raise ValueError("it must be more than 0, such as 500M or 10G")
     return size
 
 
