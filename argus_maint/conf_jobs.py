@@ -47,9 +47,9 @@ from argus_maint.options import (
     Reader,
     at_least_one,
     did_you_mean,
-    duration,
     flag,
     one_of,
+    parse_duration,
     positive,
     positive_or_none,
     share,
@@ -118,7 +118,7 @@ OURS: dict[str, Ours] = {
                 positive, 'A task that is ready for longer is a problem; the default is "15m".'
             ),
             "unattended": Option(
-                duration, 'A queue without a worker for longer is one; the default is "2m".'
+                parse_duration, 'A queue without a worker for longer is one; the default is "2m".'
             ),
         },
         60.0,

@@ -222,20 +222,24 @@ def other_connection(work: Callable[[Any], None]) -> threading.Thread:
     return thread
 
 
+@pytest.mark.parametrize("model", [DBTaskResult, LedgerEntry])
 def test_what_another_transaction_holds_is_left_for_the_next_time(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, model: Any
 ) -> None:
     if connection.vendor == "sqlite":
         pytest.skip("SQLite locks no rows")
     monkeypatch.setattr(module, "PATIENCE", 0.2)
     made = expired(30)
+    if model is LedgerEntry:
+        made = [rows.entry(row, since=400 * DAY) for row in made]
+        DBTaskResult.objects.all().delete()
     held, done = threading.Event(), threading.Event()
 
     def hold(other: Any) -> None:
         from django.db import transaction
 
         with transaction.atomic():
-            DBTaskResult.objects.select_for_update().get(pk=made[7].pk)
+            model.objects.select_for_update().get(pk=made[7].pk)
             held.set()
             done.wait(60)
 
@@ -248,7 +252,7 @@ def test_what_another_transaction_holds_is_left_for_the_next_time(
         thread.join()
     assert report.rows == 29
     assert report.refused >= module.SKIP_AFTER
-    assert {str(pk) for pk in left()} == {str(made[7].pk)}
+    assert [row.pk for row in model.objects.all()] == [made[7].pk]
     assert now().rows == 1
 
 

@@ -51,12 +51,8 @@ def run(context: Context, options: dict[str, Any]) -> int:
     """List or search."""
     wanted = any(options[name] for name in ("text", "id", "task"))
     if (options["what"] == "grep") != wanted:
-        say = (
-            "give grep a text, --id or --task"
-            if not wanted
-            else "list takes no text, --id or --task"
-        )
-        raise CommandError(say, returncode=2)
+        right = "list takes no" if wanted else "give grep a"
+        raise CommandError(f"{right} text, --id or --task", returncode=2)
     folder = options["folder"] or get_settings().prune.archive
     if not folder:
         raise CommandError(
@@ -65,7 +61,7 @@ def run(context: Context, options: dict[str, Any]) -> int:
         )
     try:
         files = archive_reader.files(Path(folder), context.using)
-        return _list(context, files, options) if not wanted else _grep(context, files, options)
+        return (_grep if wanted else _list)(context, files, options)
     except ArchiveError as error:
         raise CommandError(str(error)) from error
 
@@ -88,7 +84,7 @@ def _as_dict(file: Archived) -> dict[str, Any]:
         "path": str(file.path),
         "backend": file.backend,
         "day": file.day,
-        "bytes": file.size if record is None else record.committed,
+        "bytes": file.size,
         "tasks": None if record is None else record.rows,
         "first_finished_at": first and first.isoformat(),
         "last_finished_at": last and last.isoformat(),
@@ -110,7 +106,7 @@ def _page(files: list[Archived], width: int | None) -> list[Text]:
     rows = []
     for file in files:
         record = file.record
-        known = [f"{record.rows:,}", f"{record.committed:,}"] if record else ["?", f"{file.size:,}"]
+        known = [f"{record.rows:,}" if record else "?", f"{file.size:,}"]
         times = (record.first_finished_at, record.last_finished_at) if record else (None, None)
         shown = ["" if time is None else f"{time:%Y-%m-%d %H:%M}" for time in times]
         rows.append([file.day, file.backend, *known, *shown, str(file.path)])

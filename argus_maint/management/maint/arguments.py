@@ -11,8 +11,8 @@ from argparse import (
     RawDescriptionHelpFormatter,
     _ArgumentGroup,
 )
-from collections.abc import Iterable
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn, TypeVar
 
 from django.core.management.base import CommandParser
 
@@ -27,6 +27,7 @@ BASE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--force-color", {"action": "store_true"}),
     ("--skip-checks", {"action": "store_true"}),
 )
+T = TypeVar("T")
 Arguments = ArgumentParser | _ArgumentGroup
 
 
@@ -135,12 +136,20 @@ def pattern(text: str) -> str:
     return text.strip()
 
 
-def duration(text: str) -> float:
-    """A duration, 0 included, in seconds."""
-    try:
-        return parse_duration(text, what="it")
-    except ValueError as error:
-        raise ArgumentTypeError(str(error)) from error
+def checked(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """The parser, with its own words for what is wrong; argparse hides those of a ValueError."""
+
+    def parsed(text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise ArgumentTypeError(str(error)) from error
+
+    return parsed
+
+
+duration = checked(lambda text: parse_duration(text, "it"))  # in seconds, 0 included
+task_id = checked(targets.hexdigits)  # of an id or its beginning
 
 
 def age(text: str) -> float:
@@ -164,11 +173,3 @@ def interval(text: str) -> float:
     if seconds < 0.2:
         raise ArgumentTypeError("look no more often than every 0.2 seconds")
     return seconds
-
-
-def task_id(text: str) -> str:
-    """The hex digits of a task id or its beginning."""
-    try:
-        return targets.hexdigits(text)
-    except ValueError as error:
-        raise ArgumentTypeError(str(error)) from error

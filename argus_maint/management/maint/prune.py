@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from django.core.management.base import CommandError
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 from rich.text import Text
 
 from argus_maint import log
@@ -26,6 +26,7 @@ from argus_maint.management.maint.arguments import (
     count,
     name,
 )
+from argus_maint.management.maint.bar import shown
 from argus_maint.management.maint.context import Context, known_backend, term_is_an_interrupt
 from argus_maint.observe.screen import DIM, HEAD, WARN, Cell, Column, join, span, styled, table
 from argus_maint.options import share
@@ -175,26 +176,19 @@ def _retention(options: dict[str, Any]) -> Retention:
 
 
 def _prune(context: Context, order: Order, verbosity: int) -> Report:
-    with term_is_an_interrupt():
+    columns = (MofNCompleteColumn(), TimeRemainingColumn())
+    with term_is_an_interrupt(), shown(context, *columns) as show:
         if not context.err.terminal:
             _log_to(context, logging.INFO if verbosity else logging.WARNING)
             return prune(order)
-        columns = (
-            TextColumn("pruning"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]} rows/s"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=context.err.console, transient=True) as bar:
-            task = bar.add_task("", total=None, rate="")
-            bar.update(task, total=plan(order).rows)
+        show("pruning", 0, 0)
+        total = plan(order).rows
 
-            def tell(report: Report) -> None:
-                rate = f"{report.rows / max(report.seconds, 0.001):,.0f}"
-                bar.update(task, completed=report.rows, rate=rate)
+        def tell(report: Report) -> None:
+            rate = f"{report.rows / max(report.seconds, 0.001):,.0f} rows/s"
+            show("pruning", report.rows, total, rate)
 
-            return prune(replace(order, tell=tell))
+        return prune(replace(order, tell=tell))
 
 
 def _log_to(context: Context, level: int) -> None:
