@@ -69,7 +69,7 @@ def run(context: Context, options: dict[str, Any]) -> int:
     job = get_settings().jobs[options["job"]]
     try:
         runs = run_due(context, [job]) if options["scheduled"] else [_by_hand(context, job)]
-        return report(context, runs, options)
+        return tell(context, runs, options)
     finally:
         observers.flush()
 
@@ -115,7 +115,7 @@ def quiet(context: Context) -> None:
         logger.addHandler(logging.NullHandler())
 
 
-def report(context: Context, runs: list[Run], options: dict[str, Any]) -> int:
+def tell(context: Context, runs: list[Run], options: dict[str, Any]) -> int:
     """Tell what came of it."""
     from argus_maint.management.maint.jobs import run_as_dict
 

@@ -7,7 +7,7 @@ from typing import Any
 from argus_maint.conf import get_settings
 from argus_maint.management.maint.arguments import Arguments, add_json
 from argus_maint.management.maint.context import INTERRUPTED, Context
-from argus_maint.management.maint.run import report, run_due
+from argus_maint.management.maint.run import run_due, tell
 from argus_maint.models import Run
 from argus_maint.scheduling import observers
 from argus_maint.scheduling.pings import Whole
@@ -42,7 +42,7 @@ def run(context: Context, options: dict[str, Any]) -> int:
     code, runs = 1, list[Run]()
     try:
         runs = _run_due(context)
-        code = report(context, runs, options)
+        code = tell(context, runs, options)
         code = code or int(bool(get_settings().job_problems))  # the checks have told of these
     except KeyboardInterrupt:
         code = INTERRUPTED
