@@ -9,34 +9,42 @@ scheduler.
 from __future__ import annotations
 
 import threading
-from functools import lru_cache
 
 from argus_maint.scheduling import crontask
 from argus_maint.scheduling.runner import Runner
 
+_made: list[Runner] = []
+_lock = threading.Lock()
 
-@lru_cache(maxsize=1)
+
 def _runner() -> Runner:
-    """Made, and made known, when the first tick comes."""
+    """The one of this process: made, and made known, when the first tick comes."""
     from argus_maint.conf import get_settings
     from argus_maint.database import task_database
     from argus_maint.jobs.performing import performer
     from argus_maint.scheduling.member import Member
 
-    using = task_database()
-    member = Member(using, crontask.driver())
-    member.beat_on(threading.Event())
-    return Runner(using, member, performer(using, member.name, get_settings().jobs))
+    with _lock:  # the first ticks of several jobs come together
+        if not _made:
+            using = task_database()
+            member = Member(using, crontask.driver())
+            member.beat_on(threading.Event())
+            _made.append(Runner(using, member, performer(using, member.name, get_settings().jobs)))
+        return _made[0]
 
 
 def _fire(name: str) -> None:
-    """Run what is due of a job."""
+    """Run what is due of a job, and what was lost of it: here no loop looks for that."""
     from django.db import connections
 
     from argus_maint.conf import get_settings
+    from argus_maint.jobs import watcher
 
+    job, runner = get_settings().jobs[name], _runner()
     try:
-        _runner().fire(get_settings().jobs[name])
+        watcher.make_sure(watcher.Errand(runner.using, runner.member.name), {name})
+        runner.take_over({name: job})
+        runner.fire(job)
     finally:
         connections.close_all()
 

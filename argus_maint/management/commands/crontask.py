@@ -83,10 +83,9 @@ class Command(WrongJobsApart):
     def _driver(self, name: str, manager: Manager) -> Driver:
         using, jobs = task_database(), get_settings().jobs
         member = Member(using, crontask.driver(), name)
-        perform = performer(using, member.name, jobs, stopping=lambda: driver.stop.is_set())
+        perform = performer(using, member.name, jobs, stopping=lambda: runner.stop.is_set())
         runner = Runner(using, member, perform)
-        driver = Driver(runner, jobs, _look(member), manager)
-        return driver
+        return Driver(runner, jobs, _look(member), manager)
 
     def _stopper(self, driver: Driver) -> Any:
         def stop(number: int, frame: FrameType | None) -> None:
