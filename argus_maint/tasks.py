@@ -15,21 +15,26 @@ from argus_maint.scheduling import crontask
 from argus_maint.scheduling.pings import Whole
 from argus_maint.scheduling.runner import Runner
 
+_made: list[Runner] = []
+_lock = threading.Lock()
 
-@lru_cache(maxsize=1)
+
 def _runner() -> Runner:
-    """Made, and made known, when the first tick comes."""
+    """The one of this process: made, and made known, when the first tick comes."""
     from argus_maint.conf import get_settings
     from argus_maint.database import task_database
     from argus_maint.jobs.performing import performer
     from argus_maint.scheduling.member import Member
     from argus_maint.scheduling.observers import observers
 
-    using = task_database()
-    member = Member(using, crontask.driver())
-    member.beat_on(threading.Event())
-    perform = performer(using, member.name, get_settings().jobs)
-    return Runner(using, member, perform, observers())
+    with _lock:  # the first ticks of several jobs come together
+        if not _made:
+            using = task_database()
+            member = Member(using, crontask.driver())
+            member.beat_on(threading.Event())
+            perform = performer(using, member.name, get_settings().jobs)
+            _made.append(Runner(using, member, perform, observers()))
+        return _made[0]
 
 
 @lru_cache(maxsize=1)
@@ -40,13 +45,17 @@ def _whole() -> Whole:
 
 
 def _fire(name: str) -> None:
-    """Run what is due of a job."""
+    """Run what is due of a job, and what was lost of it: here no loop looks for that."""
     from django.db import connections
 
     from argus_maint.conf import get_settings
+    from argus_maint.jobs import watcher
 
+    job, runner = get_settings().jobs[name], _runner()
     try:
-        _runner().fire(get_settings().jobs[name])
+        watcher.make_sure(watcher.Errand(runner.using, runner.member.name), {name})
+        runner.take_over({name: job})
+        runner.fire(job)
         _whole().beat()
     finally:
         connections.close_all()

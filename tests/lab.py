@@ -124,18 +124,15 @@ class Lab:
     ) -> Supervised:
         """Start ``manage.py db_worker``; see ``Supervised.ready``."""
         name = name or f"w{len(self.started)}"
+        options = (f"--worker-id={name}", "--no-startup-delay", "--interval=0.05")
+        return self.start(name, "db_worker", *options, *arguments, prefix=prefix, **env)
+
+    def start(
+        self, name: str, *arguments: str, prefix: tuple[str, ...] = (), **env: str
+    ) -> Supervised:
+        """Start a management command that goes on until it is ended."""
         log = self.folder / f"{name}-{len(self.started)}.log"
-        command = [
-            *prefix,
-            sys.executable,
-            "-m",
-            "django",
-            "db_worker",
-            f"--worker-id={name}",
-            "--no-startup-delay",
-            "--interval=0.05",
-            *arguments,
-        ]
+        command = [*prefix, sys.executable, "-m", "django", *arguments]
         with log.open("wb") as out:
             process = subprocess.Popen(
                 command,

@@ -9,7 +9,7 @@ from django_tasks_db.models import TaskResultStatus
 from argus_maint.conf import get_settings
 from argus_maint.database import task_database
 from argus_maint.jobs.performing import performer
-from argus_maint.scheduling import ledger
+from argus_maint.scheduling import ledger, observers
 from argus_maint.scheduling.member import Member
 from argus_maint.scheduling.runner import Runner
 
@@ -32,5 +32,5 @@ def run_job(name: str, run: int, attempt: int) -> str:
     if taken is None or name not in jobs:
         return "not its run any more"
     perform = performer(using, member.name, jobs)
-    runner = Runner(using, member, perform)
+    runner = Runner(using, member, perform, observers.observers())
     return str(runner.go_on(taken, replace(jobs[name], run_on="scheduler")).state)

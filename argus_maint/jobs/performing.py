@@ -18,6 +18,7 @@ A target that cannot be imported, or an unknown command, is a failure that says 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -100,7 +101,8 @@ def _run(job: Job, out: IO[bytes], stopping: Callable[[], bool]) -> int:
     if not module:
         raise JobError("a command needs DJANGO_SETTINGS_MODULE, which is not set")
     env = {**os.environ, "DJANGO_SETTINGS_MODULE": module, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-m", child.__name__, job.target, *job.options.get("argv", ())]
+    command = [sys.executable, "-m", child.__name__, str(os.getpid()), job.target]
+    command += job.options.get("argv", ())
     quiet = subprocess.DEVNULL
     with subprocess.Popen(
         command, env=env, stdin=quiet, stdout=out, stderr=out, start_new_session=True
@@ -127,9 +129,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is not None:
         return
     os.killpg(process.pid, signal.SIGTERM)
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(GRACE)
-    except subprocess.TimeoutExpired:
+    with contextlib.suppress(ProcessLookupError):  # it may leave others that ignore TERM
         os.killpg(process.pid, signal.SIGKILL)
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
 from django.db import Error
@@ -27,6 +27,7 @@ from argus_maint.database import discard
 from argus_maint.jobs import rescue
 from argus_maint.jobs.rescue import Report, View
 from argus_maint.models import LedgerEntry, Process
+from argus_maint.scheduling import ledger
 from argus_maint.workers import messenger, registry
 from argus_maint.workers.identity import member_id, new_incarnation, this_host
 from argus_maint.workers.liveness import Watch
@@ -90,6 +91,16 @@ def make(errand: Errand) -> Rescue:
     waiting = registry.by_worker_id(report.waiting, errand.using)
     result.waiting = [waiting[each] for each in report.waiting if each in waiting]
     return result
+
+
+def make_sure(errand: Errand, jobs: Container[str]) -> None:
+    """Wait for the death of who holds a run of these jobs to be confirmed, where it seems dead.
+
+    For who fires ticks from no loop, and so never sees a whole lease of silence: a run of the
+    job ``rescue`` itself, lost with its host, would else be in its own way for ever.
+    """
+    if any(run.job in jobs for run in ledger.suspects(errand.using)):
+        make(errand)
 
 
 def _look(view: View, result: Rescue) -> Report:

@@ -16,7 +16,8 @@ At SIGTERM, SIGINT or SIGHUP it fires nothing more, asks the jobs of ours to sto
 ``GRACE`` seconds for what runs, and goes. A job that it left is taken over.
 
 Events: ``scheduler.started``, ``scheduler.stopped``, ``scheduler.waiting`` and
-``scheduler.back`` (the database), ``clock.jumped``, ``process.replaced``.
+``scheduler.back`` (the database), ``scheduler.error`` (with a traceback), ``clock.jumped``,
+``process.replaced``.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class Driver:
         self.well, self.due = well, set[str]()
         self.member, self.using = runner.member, runner.using
         self.scheduler: Any = crontask.scheduler()
-        self.stop = threading.Event()
+        self.stop = runner.stop
         self.busy: set[str] = set()
         self.lock = threading.Lock()
         self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="job")
@@ -98,6 +99,8 @@ class Driver:
             work()
         except TRANSIENT as error:  # the loop will find that it is still due
             logger.warning("scheduler.waiting", job=name, error=str(error).strip())
+        except Exception:  # in a thread that nobody asks how it went
+            logger.exception("scheduler.error", job=name)
         finally:
             with self.lock:
                 self.busy.discard(name)
@@ -107,6 +110,7 @@ class Driver:
 
     def run(self, ready: Callable[[], None]) -> None:
         """Turn until ``stop`` is set; ``ready`` is called when ticks are being fired."""
+        self._turn()  # registered before the first claim
         thread = self._start()
         logger.info("scheduler.started", name=self.member.name, pid=os.getpid())
         ready()
@@ -118,7 +122,7 @@ class Driver:
             self.manager.tell("WATCHDOG=1")
 
     def _start(self) -> threading.Thread:
-        executor = ClaimingExecutor(self.using, self.member.holder, THREADS)
+        executor = ClaimingExecutor(self.runner, THREADS)
         defaults = {"coalesce": True, "misfire_grace_time": MISFIRE_GRACE, "max_instances": 1}
         self.scheduler.configure(job_defaults=defaults, executors={"default": executor})
         crontask.put_jobs([job for job in self.jobs.values() if job.enabled], self.fire)
@@ -141,6 +145,8 @@ class Driver:
             if self.down_since is not None:
                 logger.info("scheduler.back", seconds=round(monotonic() - self.down_since))
             self.down_since = None
+        if self.scheduler.running:
+            self.scheduler.wakeup()  # its sleep stands still while the machine does
 
     def _beat(self) -> None:
         if self.member.beaten_at is None:
@@ -187,8 +193,11 @@ class Driver:
             return
         logger.warning("clock.jumped", seconds=round(jump, 1))
         present = datetime.now(UTC)
-        for job in self.scheduler.get_jobs():
-            job.modify(next_run_time=job.trigger.get_next_fire_time(None, present))
+        for job in self.scheduler.get_jobs() if self.scheduler.running else ():
+            soonest = job.trigger.get_next_fire_time(None, present)
+            if soonest is not None and job.next_run_time and soonest < job.next_run_time:
+                job.modify(next_run_time=soonest)  # set back: it would wait for that long
+        self.next_beat = 0.0
 
     # -- its end ----------------------------------------------------------------
 
@@ -200,11 +209,16 @@ class Driver:
             self.scheduler.shutdown(wait=False)
         self.pool.shutdown(wait=False, cancel_futures=True)
         until = monotonic() + GRACE
-        while self.runner.under_way and monotonic() < until:
+        while self._at_work() and monotonic() < until:
             self.manager.tell("WATCHDOG=1")
             time.sleep(0.05)
-        left = [under.job.name for under in self.runner.under_way.values()]
+        left = self._at_work()
         if self.member.beaten_at is not None:
             self.member.sign_off(keep=True)
         logger.info("scheduler.stopped", name=self.member.name, left=", ".join(left))
         return not left
+
+    def _at_work(self) -> list[str]:
+        """Names of what runs, and of what waits for the database to begin or to end."""
+        under_way = {under.run.job for under in list(self.runner.under_way.values())}
+        return sorted(under_way | set(self.busy))

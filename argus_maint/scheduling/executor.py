@@ -9,17 +9,16 @@ A job with an ``IntervalTrigger`` counts from the start of its own scheduler; it
 rounded down to a multiple of the interval, which is the same for all. Jitter is random and
 cannot be claimed: such a job runs in every scheduler.
 
-Events: ``cron.failed`` (with the error), ``cron.missed`` (the database was away for too long).
+Events: ``cron.missed`` (the database was away for too long), and those of the runner.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from apscheduler.events import EVENT_JOB_ERROR
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MISSED
 from apscheduler.executors.base import run_job
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.triggers.interval import IntervalTrigger
@@ -29,8 +28,7 @@ from argus_maint.clock import now as monotonic
 from argus_maint.database import TRANSIENT, discard
 from argus_maint.log import get_logger
 from argus_maint.models import Run
-from argus_maint.scheduling import ledger
-from argus_maint.scheduling.ledger import Holder
+from argus_maint.scheduling.runner import Runner, Under
 from argus_maint.ticks import UTC
 
 logger = get_logger(__name__)
@@ -43,9 +41,9 @@ PAUSE = 1.0
 class ClaimingExecutor(ThreadPoolExecutor):  # type: ignore[misc]
     """A pool of threads that runs what this scheduler has claimed."""
 
-    def __init__(self, using: str, holder: Holder, threads: int = 10) -> None:
+    def __init__(self, runner: Runner, threads: int = 10) -> None:
         super().__init__(threads)
-        self.using, self.holder = using, holder
+        self.runner, self.using = runner, runner.using
 
     def _do_submit_job(self, job: Any, run_times: Sequence[datetime]) -> None:
         def done(future: Any) -> None:
@@ -72,32 +70,30 @@ class ClaimingExecutor(ThreadPoolExecutor):  # type: ignore[misc]
         return events
 
     def _once(self, job: Any, run_time: datetime) -> list[Any]:
-        run = self._claimed(job, tick_of(job.trigger, run_time))
-        if run is None:
+        under = self._claimed(job, tick_of(job.trigger, run_time))
+        if under is None:
             return []
         events = self._now(job, [run_time])
         errors = [repr(each.exception) for each in events if each.code == EVENT_JOB_ERROR]
         state = Run.State.FAILED if errors else Run.State.DONE
-        if errors:
-            logger.error("cron.failed", job=run.job, run=run.pk, error=errors[0])
-        try:
-            ledger.finish(run, state, {}, "; ".join(errors), self.using)
-        except TRANSIENT:  # it is done; that it is not written down makes it look lost
-            discard(self.using)
+        if any(each.code == EVENT_JOB_MISSED for each in events):
+            state, errors = Run.State.SKIPPED, ["fired later than its misfire grace time"]
+        self.runner.finish(under, state, {}, "; ".join(errors))
         return events
 
-    def _claimed(self, job: Any, tick: datetime) -> Run | None:
+    def _claimed(self, job: Any, tick: datetime) -> Under | None:
         """The run, once the database answers; None where it is another scheduler's."""
         until, name = monotonic() + PATIENCE, name_of(job)
         while True:
             try:
-                return ledger.claim(name, tick, self.holder, self.using)
+                return self.runner.claim(name, tick)
             except TRANSIENT as error:
                 discard(self.using)
                 if monotonic() > until:
                     logger.error("cron.missed", job=name, tick=tick.isoformat(), error=str(error))
                     return None
-            time.sleep(PAUSE)
+            if self.runner.stop.wait(PAUSE):
+                return None
 
 
 def name_of(job: Any) -> str:

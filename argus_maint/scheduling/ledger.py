@@ -8,11 +8,13 @@ Using it::
 Two unique columns do the work, so no lock is held while a job runs and it is the same on
 every database: ``(job, tick)`` gives a tick to one claimer, ``running`` lets no job overlap
 itself. A write that meets a lock (SQLite) is tried again for ``PATIENCE`` seconds; an
-INSERT that is tried again cannot claim twice.
+INSERT that is tried again cannot claim twice. The end of a run is written again through
+any outage of up to ``HELD`` seconds: given up, the work would look lost and be done twice.
 
 A run is lost when the process that claimed it is dead (``workers.liveness``). It is taken
 over by an UPDATE that is guarded by the attempt, and so is every ``finish``: a process that
-was frozen and comes back finds that its run is no longer its own.
+was frozen and comes back finds that its run is no longer its own. A lost run keeps no
+later tick from being run: who meets it in its way, and can prove it, notes it as lost.
 
 All times are the database's; ticks are stored in UTC.
 
@@ -22,6 +24,7 @@ Events: ``job.skipped`` (a tick whose predecessor still runs), ``job.lost``,
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -30,24 +33,26 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from django.conf import settings
-from django.db import IntegrityError
+from django.db import IntegrityError, connections
 
 from argus_maint.clock import now as monotonic
 from argus_maint.conf_jobs import Job
-from argus_maint.database import is_locked, short_transaction
+from argus_maint.database import TRANSIENT, discard, is_locked, short_transaction
 from argus_maint.dbtime import DbNow, db_now
 from argus_maint.exceptions import Overlap
 from argus_maint.log import get_logger
 from argus_maint.models import Process, Run
+from argus_maint.scheduling.due import Due, due
 from argus_maint.ticks import UTC
 from argus_maint.workers import registry
-from argus_maint.workers.identity import Host
-from argus_maint.workers.liveness import Verdict, judge
+from argus_maint.workers.identity import Host, this_host
+from argus_maint.workers.liveness import Verdict, judge, lease_is_over
 
 logger = get_logger(__name__)
 T = TypeVar("T")
 WAIT = 1.0  # seconds for any lock
 PATIENCE = 30.0  # seconds of trying again
+HELD = 3600.0  # seconds for which the end of a run is kept where it cannot be written
 MOST_TEXT = 2000  # characters of an error
 
 
@@ -88,24 +93,31 @@ def last_tick(name: str, using: str, now: datetime) -> datetime | None:
 
 
 def claim(
-    job: str, tick: datetime | None, holder: Holder, using: str, missed: int = 0
+    job: str,
+    tick: datetime | None,
+    holder: Holder,
+    using: str,
+    missed: int = 0,
+    alone: bool = True,
 ) -> Run | None:
     """Claim a tick; None where it is another's, or skipped because the job still runs.
 
-    Without a tick, a run by hand: raises Overlap where the job runs already.
+    Without a tick, a run by hand: raises Overlap where the job runs already. One that is
+    not ``alone`` may run beside the tick before it.
     """
+    running = job if alone else f"{tick} {job}"[:160]
     values: dict[str, Any] = {"job": job, "tick": tick and to_column(tick), "missed": missed}
     values |= {"driver": holder.driver, "host": holder.host, "process": holder.process}
     rows = Run.objects.using(using)
-    for _ in range(2):
-        run = Run(**values, running=job, started_at=DbNow())
+    for _ in range(3):
+        run = Run(**values, running=running, started_at=DbNow())
         if _inserted(run, using):
             return run
         if tick is not None and rows.filter(job=job, tick=values["tick"]).exists():
             return None
-        other = rows.filter(running=job).first()
-        if other is not None:
-            break  # else it has ended just now
+        other = rows.filter(running=running).first()  # None: it has ended just now
+        if other is not None and not _is_lost(other, holder, using):
+            break
     if tick is None:
         raise Overlap(job, other)
     report = {"why": "overlap", "run": other.pk if other else None}
@@ -114,6 +126,12 @@ def claim(
     if _inserted(skipped, using):
         logger.warning("job.skipped", job=job, tick=tick.isoformat(), why="overlap")
     return None
+
+
+def _is_lost(run: Run, holder: Holder, using: str) -> bool:
+    """Whether a run that is in the way is lost; it is noted, and no longer in the way."""
+    dead = any(each.pk == run.pk for each in lost(using, this_host()))
+    return dead and settle(run, None, holder, using) is None
 
 
 def pass_over(job: str, tick: datetime, holder: Holder, using: str, why: str) -> None:
@@ -181,20 +199,45 @@ def finish(run: Run, state: str, report: dict[str, Any], error: str, using: str)
             )
             return updated
 
-    if patiently(update):
-        run.refresh_from_db(using=using)
-        return True
-    # The reply to this very write may have been lost, and it was tried again.
-    if Run.objects.using(using).filter(pk=run.pk, attempt=run.attempt, state=state).exists():
+    def is_written() -> bool:
+        if update():
+            return True
+        # The reply to this very write may have been lost, and it was tried again.
+        mine = Run.objects.using(using).filter(pk=run.pk, process=run.process, state=state)
+        return mine.filter(attempt=run.attempt).exists()
+
+    if _through_outages(is_written, using):
+        run.state, run.report, run.error = state, report, error[:MOST_TEXT]
+        with contextlib.suppress(*TRANSIENT):
+            run.refresh_from_db(using=using)
         return True
     logger.warning("job.refused", job=run.job, run=run.pk, attempt=run.attempt, state=state)
     return False
+
+
+def _through_outages(write: Callable[[], T], using: str) -> T:
+    """Do it, however long the database is away."""
+    until, pause = monotonic() + HELD, 0.05
+    while True:
+        try:
+            return write()
+        except TRANSIENT:
+            if connections[using].in_atomic_block or monotonic() > until:
+                raise  # a transaction of the caller's cannot be gone on with
+            discard(using)
+        time.sleep(pause)
+        pause = min(1.0, pause * 2)
 
 
 def _mine(run: Run, using: str) -> Any:
     return Run.objects.using(using).filter(
         pk=run.pk, state=Run.State.RUNNING, attempt=run.attempt, process=run.process
     )
+
+
+def under_way(using: str) -> Any:
+    """Runs that have not ended, looked up by an index; most of the table has."""
+    return Run.objects.using(using).filter(running__gt="", state=Run.State.RUNNING)
 
 
 def hand_over(run: Run, task_id: str, using: str) -> None:
@@ -216,7 +259,7 @@ def lost(using: str, host: Host) -> list[Run]:
 
     One that was handed to a task is lost when that task is over and has not ended it.
     """
-    running = list(Run.objects.using(using).filter(state=Run.State.RUNNING))
+    running = list(under_way(using))
     of_tasks = {run.report["task_id"]: run for run in running if run.report.get("task_id")}
     by_process = [run for run in running if not run.report.get("task_id")]
     gone = [of_tasks[each] for each in of_tasks.keys() - _unfinished(of_tasks, using)]
@@ -242,17 +285,40 @@ def _of_the_dead(running: list[Run], using: str, host: Host) -> list[Run]:
     return [run for run in running if run.process not in alive]
 
 
+def suspects(using: str) -> list[Run]:
+    """Runs under a process whose lease is over: nobody has made sure yet that it is dead."""
+    running = list(under_way(using).filter(process__isnull=False))
+    if not running:
+        return []
+    processes = {run.process for run in running}
+    rows = Process.objects.using(using).filter(supervisor__in=processes)
+    living, now = rows.filter(state__in=registry.LIVING), db_now(using)
+    silent = {row.supervisor for row in living if lease_is_over(row, now)}
+    return [run for run in running if run.process in silent]
+
+
 def _end(row: Process, using: str, host: Host) -> bool:
     how = {"verdict": Verdict.EXITED.value, "reason": "lost", "noticed_by": host.hostname}
     return registry.end(row.worker_id, using, WAIT, beats=row.beats, **how)
 
 
+def _is_to_run_again(run: Run, job: Job, holder: Holder, using: str) -> bool:
+    """Whether its job says so, and no later tick is due: that one is run instead.
+
+    A later one that was skipped, since this one seemed to be running, is made up for. What
+    the process itself claimed and lost sight of has not begun: it is no second run.
+    """
+    if not job.enabled or run.tick is None:
+        return False
+    if job.on_lost != "rerun" and run.process != holder.process:
+        return False
+    now, tick = utc_now(using), aware_utc(run.tick)
+    return due(job, max(tick, last_tick(job.name, using, now) or tick), now) == Due()
+
+
 def settle(run: Run, job: Job | None, holder: Holder, using: str) -> Run | None:
-    """A lost run: taken over where its job says so and its tick is still valid, else LOST."""
-    tick = aware(run.tick)
-    again = job is not None and job.enabled and job.on_lost == "rerun" and tick is not None
-    if again and job is not None and tick is not None:
-        again = job.schedule.after(tick) > utc_now(using)
+    """A lost run: taken over where it is to run again, else LOST."""
+    again = job is not None and _is_to_run_again(run, job, holder, using)
     values: dict[str, Any] = {"finished_at": DbNow(), "state": Run.State.LOST, "running": None}
     if again:
         values = {"attempt": run.attempt + 1, "started_at": DbNow(), "process": holder.process}

@@ -10,6 +10,9 @@ A scheduler calls ``beat`` from its own loop instead, so that a loop that stands
 seen to. A process whose lease was taken (it was frozen) registers anew under the same
 ``process``; what it was running was taken over meanwhile, which the ledger's guard tells.
 
+Who claims a run makes sure of the lease before (``renew``), and afterwards that it lasted
+(``holds``): the run of a process that is not registered, or was ended, looks lost.
+
 A command leaves no row behind when it ends well: there is one every minute.
 """
 
@@ -49,6 +52,7 @@ class Member:
         self.group = registry.Group(self.process, self.name, self.host, self.lease, info)
         self.incarnation, self.epoch = new_incarnation(), 0
         self.beaten_at: float | None = None  # monotonic, the last beat that was committed
+        self.lock = threading.RLock()  # one beat at a time: each may change the id
 
     @property
     def worker_id(self) -> str:
@@ -59,19 +63,38 @@ class Member:
         """Make it known; a lease that was taken makes a new row."""
         kind = Process.Kind.SCHEDULER
         pid = os.getpid()
-        while not patiently(
-            lambda: registry.register(self.group, kind, self.worker_id, pid, self.using, WAIT)
-        ):
-            self.epoch += 1
-        self.beaten_at = monotonic()
+        with self.lock:
+            at = monotonic()
+            while not patiently(
+                lambda: registry.register(self.group, kind, self.worker_id, pid, self.using, WAIT)
+            ):
+                self.epoch += 1
+                at = monotonic()
+            self.beaten_at = at
 
     def beat(self) -> None:
         """Extend the lease."""
-        if not registry.beat(self.process, self.using, WAIT):
-            logger.warning("process.replaced", worker_id=self.worker_id, pid=os.getpid())
-            self.epoch += 1
-            self.register()
-        self.beaten_at = monotonic()
+        with self.lock:
+            at = monotonic()
+            if not registry.beat(self.process, self.using, WAIT):
+                logger.warning("process.replaced", worker_id=self.worker_id, pid=os.getpid())
+                self.epoch += 1
+                self.register()
+                return
+            self.beaten_at = at
+
+    def holds(self) -> bool:
+        """Whether nobody can take this process for dead yet, nor within a beat."""
+        at = self.beaten_at
+        return at is not None and monotonic() - at < self.lease - self.beat_every
+
+    def renew(self) -> None:
+        """Have a lease, where there is none or it is about to run out."""
+        with self.lock:
+            if self.beaten_at is None:
+                self.register()
+            elif not self.holds():
+                self.beat()
 
     def sign_off(self, *, keep: bool) -> None:
         """The end: ``keep`` the row for the post-mortem, or not."""

@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -67,7 +66,7 @@ class Under:
     """A run that this process is at."""
 
     run: Run
-    job: Job
+    job: Job | None  # None: a task of the site's own scheduler
     since: float = field(default_factory=monotonic)
     told: bool = False
 
@@ -82,6 +81,7 @@ class Runner:
         self.observers = tuple(observers)
         self.under_way: dict[int, Under] = {}
         self.claiming = 0
+        self.stop = threading.Event()  # nothing is begun any more
         self.lock = threading.Lock()
 
     def fire(self, job: Job) -> list[Run]:
@@ -94,12 +94,23 @@ class Runner:
         runs = []
         for tick in what.ticks:
             missed = what.missed if tick == what.ticks[0] else 0
-            with self._claiming():
-                run = ledger.claim(job.name, tick, self.member.holder, self.using, missed)
-                under = self._begin(run, job)
+            under = self.claim(job.name, tick, missed, job)
             if under is not None:
-                runs.append(self._run(under))
+                runs.append(self._run(under, job))
         return runs
+
+    def claim(
+        self, name: str, tick: datetime | None, missed: int = 0, job: Job | None = None
+    ) -> Under | None:
+        """Claim a tick for this process, which is under way until ``finish``.
+
+        Without a job it is a task of the site's own scheduler: that enqueues, and may do so
+        beside the tick before.
+        """
+        holder, alone = self.member.holder, job is not None
+        with self._claiming():
+            run = ledger.claim(name, tick, holder, self.using, missed, alone)
+            return self._begin(run, job)
 
     def look(self, job: Job) -> Due:
         """What is due of a job."""
@@ -112,22 +123,20 @@ class Runner:
         return self.look(job) != Due()
 
     def has_strays(self, jobs: dict[str, Job]) -> bool:
-        """Whether a run of these was lost."""
-        return any(run.job in jobs for run in self.strays())
+        """Whether a run of these was lost, or seems to be."""
+        runs = [*self.strays(), *ledger.suspects(self.using)]
+        return any(run.job in jobs for run in runs)
 
     def by_hand(self, job: Job) -> Run:
         """Run it now, whatever is due. Raises Overlap where it runs already."""
-        with self._claiming():
-            run = ledger.claim(job.name, None, self.member.holder, self.using)
-            under = self._begin(run, job)
+        under = self.claim(job.name, None, job=job)
         assert under is not None
-        return self._run(under)
+        return self._run(under, job)
 
     def go_on(self, run: Run, job: Job) -> Run:
         """Do a run that was claimed for this process."""
-        under = self._begin(run, job)
-        assert under is not None
-        return self._run(under)
+        under = self.under_way[run.pk] = Under(run, job)
+        return self._run(under, job)
 
     def take_over(self, jobs: dict[str, Job]) -> list[Run]:
         """Settle the runs whose process died: run again what says so, and report the others."""
@@ -138,9 +147,9 @@ class Runner:
                 continue  # of another job than we were asked for
             with self._claiming():
                 again = ledger.settle(run, job, self.member.holder, self.using)
-                under = self._begin(again, job) if job is not None else None
-            if under is not None:
-                runs.append(self._run(under))
+                under = self._begin(again, job)
+            if under is not None and job is not None:
+                runs.append(self._run(under, job))
             elif job is not None and run.state == Run.State.LOST:
                 self._observe("ended", run, job)
         return runs
@@ -148,11 +157,12 @@ class Runner:
     def tell_overdue(self) -> None:
         """Log, once, each run that is past its time limit."""
         for under in list(self.under_way.values()):
-            limit, age = under.job.time_limit, monotonic() - under.since
+            limit = under.job.time_limit if under.job is not None else None
+            age = monotonic() - under.since
             if limit is not None and age > limit and not under.told:
                 under.told = True
                 logger.warning(
-                    "job.overdue", job=under.job.name, run=under.run.pk, seconds=round(age)
+                    "job.overdue", job=under.run.job, run=under.run.pk, seconds=round(age)
                 )
 
     def strays(self) -> list[Run]:
@@ -161,16 +171,16 @@ class Runner:
         Such a one was claimed by an INSERT whose reply never came.
         """
         strays = ledger.lost(self.using, self.member.host)
-        mine = Run.objects.using(self.using).filter(
-            state=Run.State.RUNNING, process=self.member.process
-        )
         with self.lock:
             if not self.claiming:
+                mine = ledger.under_way(self.using).filter(process=self.member.process)
                 strays += [run for run in mine if run.pk not in self.under_way]
         return strays
 
     @contextmanager
     def _claiming(self) -> Generator[None, None, None]:
+        """While it lasts, a run of ours that we know nothing of may be one just claimed."""
+        self.member.renew()
         with self.lock:
             self.claiming += 1
         try:
@@ -179,18 +189,22 @@ class Runner:
             with self.lock:
                 self.claiming -= 1
 
-    def _begin(self, run: Run | None, job: Job) -> Under | None:
+    def _begin(self, run: Run | None, job: Job | None) -> Under | None:
         if run is None:
+            return None
+        # Frozen meanwhile, so it may have been taken over: see strays. Or about to go.
+        if run.tick is not None and (self.stop.is_set() or not self.member.holds()):
             return None
         under = self.under_way[run.pk] = Under(run, job)
         return under
 
-    def _run(self, under: Under) -> Run:
-        run, job = under.run, under.job
+    def _run(self, under: Under, job: Job) -> Run:
+        run = under.run
         logger.info("job.started", job=job.name, run=run.pk, tick=_iso(run.tick))
         state, report, error = Run.State.FAILED, {}, "interrupted"
         try:
-            self._observe("began", run, job)
+            if not self._is_handed_over(run, job):
+                self._observe("began", run, job)
             report = _plain(self.perform(job, run))
             state, error = Run.State.DONE, ""
         except JobStopped:
@@ -205,23 +219,33 @@ class Runner:
             error = f"{type(failure).__name__}: {failure}"
             logger.exception("job.error", job=job.name, run=run.pk)
         finally:
-            try:
-                if state != Run.State.RUNNING:
-                    self._finish(under, state, report, error)
-            finally:
+            if state == Run.State.RUNNING:
                 self.under_way.pop(run.pk, None)
+            else:
+                self.finish(under, state, report, error)
         return run
 
-    def _finish(self, under: Under, state: str, report: dict[str, Any], error: str) -> None:
+    def finish(self, under: Under, state: str, report: dict[str, Any], error: str) -> None:
+        """Write down what became of a run.
+
+        One that cannot be written stays under way until this process ends: to its loop it
+        would look like one that nobody has begun.
+        """
         run, seconds = under.run, round(monotonic() - under.since, 3)
         if not ledger.finish(run, state, report, error, self.using):
             run.state, run.error = Run.State.LOST, "it was taken for lost, and taken over"
+        self.under_way.pop(run.pk, None)
         if run.state == Run.State.DONE:
             logger.info("job.done", job=run.job, run=run.pk, seconds=seconds)
         else:
             logger.error("job.failed", job=run.job, run=run.pk, seconds=seconds, error=run.error)
-        if run.state != Run.State.LOST:
+        if run.state != Run.State.LOST and under.job is not None:
             self._observe("ended", run, under.job)
+
+    @staticmethod
+    def _is_handed_over(run: Run, job: Job) -> bool:
+        """Whether a worker does it: to it the run begins."""
+        return job.run_on == "worker" and run.tick is not None
 
     def _observe(self, moment: Literal["began", "ended"], run: Run, job: Job) -> None:
         for each in self.observers:
@@ -234,7 +258,8 @@ class Runner:
         """What fired this by a clock that is a little ahead of the database's has come early."""
         tick = job.schedule.latest(datetime.now(UTC))
         while timedelta() < (early := tick - ledger.utc_now(self.using)) <= AHEAD:
-            time.sleep(min(1.0, early.total_seconds() + 0.001))
+            if self.stop.wait(min(1.0, early.total_seconds() + 0.001)):
+                return
 
 
 def _plain(report: dict[str, Any]) -> dict[str, Any]:

@@ -16,8 +16,11 @@ class TickTrigger(BaseTrigger):  # type: ignore[misc]
         self.schedule = schedule
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
-        """The tick after the last one, or after now."""
-        return self.schedule.after(previous_fire_time or now)
+        """The tick after the last one and after now: what was missed is the ledger's to say.
+
+        Else a clock that is set right by years would have every tick of them counted.
+        """
+        return self.schedule.after(max(previous_fire_time or now, now))
 
     def __str__(self) -> str:
         return f"{self.schedule.expression} {self.schedule.zone}"

@@ -62,7 +62,7 @@ def fork(main: Callable[[], None], close: Iterable[int], lifeline: tuple[int, in
         for descriptor in (*close, lifeline[1]):
             with contextlib.suppress(OSError):
                 os.close(descriptor)
-        _die_with(parent, lifeline[0])
+        die_with(parent, lifeline[0])
         main()
         status = 0
     except BaseException:  # noqa: BLE001 - the child must not return into the supervisor's frames
@@ -91,8 +91,9 @@ def unblock() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
 
 
-def _die_with(parent: int, lifeline: int) -> None:
-    if not _ask_kernel():
+def die_with(parent: int, lifeline: int | None = None) -> None:
+    """End this process when its parent ends, or has ended already."""
+    if not _ask_kernel() and lifeline is not None:
         threading.Thread(target=_wait_for_end, args=(lifeline,), daemon=True).start()
     if os.getppid() != parent:  # it died before the kernel was asked
         os._exit(1)

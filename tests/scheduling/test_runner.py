@@ -15,8 +15,9 @@ from argus_maint.scheduling import ledger
 from argus_maint.scheduling.ledger import Holder
 from argus_maint.scheduling.member import Member
 from argus_maint.scheduling.runner import Runner
-from argus_maint.ticks import Schedule, parse_schedule
+from argus_maint.ticks import parse_schedule
 from tests import rows
+from tests.scheduling.seconds import every_second
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -187,7 +188,7 @@ def test_who_fires_a_little_early_waits_for_the_clock_of_the_database(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A host whose clock is a second ahead of the database's."""
-    each_second = Job("j", "a job", Schedule("* * * * * *", "UTC"))
+    each_second = Job("j", "a job", every_second())
     before = now().replace(microsecond=0)
     ran(before - timedelta(seconds=2))
     utc_now = ledger.utc_now

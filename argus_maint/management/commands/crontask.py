@@ -87,11 +87,10 @@ class Command(WrongJobsApart):
         using, settings = task_database(), get_settings()
         jobs = settings.jobs
         member = Member(using, crontask.driver(), name)
-        perform = performer(using, member.name, jobs, stopping=lambda: driver.stop.is_set())
+        perform = performer(using, member.name, jobs, stopping=lambda: runner.stop.is_set())
         runner = Runner(using, member, perform, observers.observers())
         whole = Whole(settings.ping, member.host.hostname)
-        driver = Driver(runner, jobs, _look(member), manager, whole.beat)
-        return driver
+        return Driver(runner, jobs, _look(member), manager, whole.beat)
 
     def _stopper(self, driver: Driver) -> Any:
         def stop(number: int, frame: FrameType | None) -> None:

@@ -89,13 +89,22 @@ def run_due(context: Context, jobs: list[Job]) -> list[Run]:
     runner, runs = make_runner(context, "cron"), []
     mine = {job.name: job for job in jobs}
     due = [job for job in jobs if runner.wanted(job)]
-    if not due and not runner.has_strays(mine):
+    lost = runner.has_strays(mine)
+    if not due and not lost:
         return []
     with term_is_an_interrupt(), runner.member.beating():
-        runs += runner.take_over(mine)
+        if lost:
+            _make_sure(context, mine)
+            runs += runner.take_over(mine)
         for job in due:
             runs += runner.fire(job)
     return runs
+
+
+def _make_sure(context: Context, jobs: dict[str, Job]) -> None:
+    from argus_maint.jobs import watcher
+
+    watcher.make_sure(watcher.Errand(context.using, operator()), jobs)
 
 
 def make_runner(context: Context, driver: str) -> Runner:

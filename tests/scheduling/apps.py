@@ -1,0 +1,36 @@
+"""An app whose jobs may be due each second: only the parser refuses such a schedule.
+
+``ARGUS_MAINT_TEST_JOBS`` is JSON: for each job its ``schedule`` (seconds first, where there
+are six fields) and fields of ``conf_jobs.Job``. Our own jobs are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from django.apps import AppConfig, apps
+
+
+class SchedulingConfig(AppConfig):
+    name = "tests.scheduling"
+    label = "scheduling"
+
+    def ready(self) -> None:
+        if not apps.is_installed("argus_maint"):
+            return
+        from argus_maint.conf import get_settings
+
+        jobs = get_settings().jobs
+        jobs.clear()
+        for name, raw in json.loads(os.environ.get("ARGUS_MAINT_TEST_JOBS", "{}")).items():
+            jobs[name] = _job(name, **raw)
+
+
+def _job(name: str, schedule: str, **fields: Any) -> Any:
+    from argus_maint.conf_jobs import Job
+    from argus_maint.ticks import Schedule
+
+    fields = {"kind": "function", "target": "tests.scheduling.chores.note", **fields}
+    return Job(name, "a chore", Schedule(schedule, "UTC"), **fields)
