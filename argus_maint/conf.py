@@ -117,19 +117,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Prune:
-    """How finished tasks are deleted.
-
-    Attributes:
-        target: seconds that one batch may hold its locks (default 0.05).
-        duty: share of the time that is spent deleting, above 0, at most 1 (default 0.25).
-        max_seconds: when a pass stops, to go on next time (default ``None``: when done).
-        max_replica_lag: seconds; replicas of PostgreSQL further behind are waited for
-            (default 30).
-        archive: folder that finished tasks are written to before they are deleted
-            (default ``None``).
-        redact: dotted path of a function that is given each task as a dict and returns
-            what is to be archived of it (default ``None``: all of it).
-    """
+    """How finished tasks are deleted; times in seconds."""
 
     target: float = 0.05
     duty: float = 0.25
@@ -143,18 +131,9 @@ class Prune:
 class Settings:
     """The whole setting, validated; all durations in seconds.
 
-    Attributes:
-        rescue: (pattern, options) pairs, from the least to the most specific.
-        lease: how long a process counts as alive after its last beat.
-        beat: from the start of one beat to the start of the next.
-        process_retention: how long rows of dead processes are kept.
-        unregistered_after: when a task that runs under a worker nobody registered
-            counts as lost; ``None`` means never.
-        stalled_after: when a queue is *stalled*: a task has been ready for that long, and
-            every worker of the queue has been at one task for that long.
-        retention: how long finished tasks are kept.
-        prune: how they are deleted.
-        storage: what the storage job may do.
+    ``rescue`` holds pairs of a pattern and its options, from the least to the most specific.
+    A queue is *stalled* when a task has been ready for ``stalled_after``, and every worker
+    of the queue has been at one task for that long.
     """
 
     rescue: tuple[tuple[str, dict[str, Any]], ...] = ()

@@ -18,9 +18,9 @@ With an archive each batch is written and fsynced before its rows are deleted (s
 Rows of our own that are past their retention go in the same way: the ledger of rescues,
 and processes that ended.
 
-Options (``Order``): ``using``; ``selection``; ``target`` seconds of held lock (0.05); ``duty``
-(0.25); ``max_seconds`` and ``max_rows`` (None: no end); ``max_replica_lag`` seconds (30);
-``archive``; ``tell``, called after every batch.
+Options (``Order``): ``using``; ``selection``; ``target`` seconds of held lock; ``duty``;
+``max_seconds`` and ``max_rows`` (None: no end); ``max_replica_lag`` seconds; ``archive``;
+``tell``, called after every batch.
 
 A row that cannot go (a site's foreign key, a trigger, a value that cannot be archived) is left,
 and told of; the others go.
@@ -73,11 +73,11 @@ class Order:
 
     using: str
     selection: Selection
-    target: float = 0.05
-    duty: float = 0.25
-    max_seconds: float | None = None
+    target: float
+    duty: float
+    max_seconds: float | None
+    max_replica_lag: float
     max_rows: int | None = None
-    max_replica_lag: float = 30.0
     archive: Archive | None = None
     own_tables: bool = True
     tell: Callable[[Report], None] = lambda report: None
