@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from argus_maint.management.commands.maint import Command
 from tests.schemas import validate
 
 
 def maint(*arguments: str) -> str:
     """What it prints."""
     out = io.StringIO()
-    call_command("maint", *arguments, stdout=out, stderr=io.StringIO())
+    call_command(Command(), *arguments, stdout=out, stderr=io.StringIO())
     return out.getvalue()
 
 
