@@ -17,7 +17,8 @@ given each task as a dict and returns what is to be kept of it.
 Raises ``ArchiveError`` for whatever keeps a file from being written, a full disk too, and
 ``RowError`` for a task that cannot be written while others can.
 
-Events: ``archive.cut`` (what a killed prune had written and not deleted).
+Events: ``archive.cut`` (what a prune that was killed, or failed, had written and not
+deleted), ``archive.short`` (a file of today has lost its end: another is begun).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from django.conf import settings
 from django.db import Error, connections, models
@@ -68,22 +69,27 @@ def suffix() -> str:
     return ".jsonl.gz" if _zstd is None else ".jsonl.zst"
 
 
-def decompressor(stream: BinaryIO) -> BinaryIO:
-    """A ``.zst`` stream, unpacked, frame after frame.
+def decompressor() -> Any:
+    """What unpacks one frame of a ``.zst`` file, as ``zlib.decompressobj`` does one of gzip.
 
     Raises ArchiveError where nothing here can unpack it.
     """
     if _zstd is None:
         raise ArchiveError("this Python cannot read .zst: pip install 'argus-maint[zstd]'")
-    if hasattr(_zstd, "ZstdFile"):
-        return cast(BinaryIO, _zstd.ZstdFile(stream))
-    reader = _zstd.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
-    return cast(BinaryIO, reader)
+    made = _zstd.ZstdDecompressor()
+    return made.decompressobj() if hasattr(made, "decompressobj") else made
 
 
 def _compress(data: bytes) -> bytes:
-    # Fast ones: the rows are on their way out, and the queue waits for nothing.
-    return gzip.compress(data, 1) if _zstd is None else bytes(_zstd.compress(data, 3))
+    # Fast ones: the rows are on their way out, and the queue waits for nothing. With a
+    # checksum, which gzip always has: without it damage would be read as another text.
+    if _zstd is None:
+        return gzip.compress(data, 1)
+    if hasattr(_zstd, "CompressionParameter"):  # Python's own
+        names = _zstd.CompressionParameter
+        options = {names.compression_level: 3, names.checksum_flag: 1}
+        return bytes(_zstd.compress(data, options=options))
+    return bytes(_zstd.ZstdCompressor(level=3, write_checksum=True).compress(data))
 
 
 @dataclass(slots=True)
@@ -225,8 +231,10 @@ class Archive:
             return None
         except OSError as error:
             raise _refused(path, error) from error
-        if os.fstat(descriptor).st_size < record.committed:
+        size = os.fstat(descriptor).st_size
+        if size < record.committed:
             os.close(descriptor)
+            logger.warning("archive.short", file=str(path), missing=record.committed - size)
             return None
         return descriptor
 
