@@ -418,6 +418,8 @@ def test_an_archive_is_listed_and_searched(tmp_path: Path, capsys: Any) -> None:
     assert json.loads(capsys.readouterr().out)["task_path"] == "shop.tasks.one"
     call_command("maint", "archive", "grep", "--task", "*.two", folder)
     assert json.loads(capsys.readouterr().out)["task_path"] == "shop.tasks.two"
+    call_command("maint", "archive", "grep", folder, "--task=*.two", "shop")
+    assert json.loads(capsys.readouterr().out)["task_path"] == "shop.tasks.two"
     call_command("maint", "archive", "grep", "shop.tasks", folder)
     assert len(capsys.readouterr().out.splitlines()) == 2
     with pytest.raises(SystemExit) as nothing:

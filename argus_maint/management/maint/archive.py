@@ -14,7 +14,7 @@ from argus_maint.backends import archive_reader
 from argus_maint.backends.archive_reader import Archived
 from argus_maint.conf import get_settings
 from argus_maint.exceptions import ArchiveError
-from argus_maint.management.maint.arguments import Arguments, add_json, pattern, task_id
+from argus_maint.management.maint.arguments import Parser, add_json, pattern, task_id
 from argus_maint.management.maint.context import Context
 from argus_maint.observe.screen import BAD, DIM, Column, styled, table
 
@@ -36,8 +36,9 @@ exit status: 0 something was found; 1 nothing was, or a file is cut off or canno
 read (grep names it and goes on with the others); 2 wrong arguments"""
 
 
-def add_arguments(parser: Arguments) -> None:
+def add_arguments(parser: Parser) -> None:
     """Options of this subcommand."""
+    parser.mixed = True
     parser.add_argument("what", choices=("list", "grep"), help="What to do.")
     parser.add_argument("text", nargs="?", default="", help="grep: only lines with this in them.")
     parser.add_argument("--id", type=task_id, help="grep: a task's id or its beginning.")

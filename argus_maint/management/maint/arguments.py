@@ -33,6 +33,18 @@ Arguments = ArgumentParser | _ArgumentGroup
 class Parser(CommandParser):
     """A parser whose complaint is one line that says what would be right."""
 
+    mixed = False  # whether options may stand between its positional arguments
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Before 3.13.1 ``grep --id ID TEXT`` has no TEXT: it was given up before the option."""
+        if not self.mixed:
+            return super().parse_known_args(args, namespace)
+        self.mixed = False  # the other one calls this one
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self.mixed = True
+
     def error(self, message: str) -> NoReturn:
         """Print one line and exit 2; as an exception where there is no command line."""
         message = _helpful(message, self._option_string_actions)
