@@ -39,7 +39,7 @@ from typing import Any
 from django.conf import settings
 from django.db import Error, connections, models
 from django.db.models import QuerySet, Value
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, Greatest, Least
 from django_tasks_db.models import DBTaskResult
 
 from argus_maint.database import durably, short_transaction
@@ -272,16 +272,15 @@ class Appended:
     def commit(self) -> None:
         """Let it count, in the transaction that deletes its rows."""
         for file, end, rows in self.parts:
-            first, last = (_aware(rows[at][1]) for at in (0, -1))
+            times = [time for row in rows if (time := _aware(row[1])) is not None]
             record = ArchiveFile.objects.using(self.using).filter(
                 pk=file.record.pk, committed=file.record.committed
             )
             counted = record.update(
                 committed=end,
                 rows=models.F("rows") + len(rows),
-                first_finished_at=Coalesce("first_finished_at", Value(first)),
-                last_finished_at=last,
                 changed_at=DbNow(),
+                **_span(times),
             )
             if not counted:
                 raise ArchiveError(f"{file.path} is written by another prune: let it end")
@@ -336,6 +335,17 @@ def _aware(value: Any) -> datetime | None:
     if settings.USE_TZ and value.tzinfo is None:
         return value.replace(tzinfo=timezone.utc)
     return value
+
+
+def _span(times: list[datetime]) -> dict[str, Any]:
+    """First and last of a file, with these: each status begins anew with its oldest."""
+    if not times:
+        return {}
+    first, last = Value(min(times)), Value(max(times))
+    return {
+        "first_finished_at": Least(Coalesce("first_finished_at", first), first),
+        "last_finished_at": Greatest(Coalesce("last_finished_at", last), last),
+    }
 
 
 def _refused(path: Path, error: OSError) -> ArchiveError:
