@@ -163,7 +163,7 @@ class _Pass:
                 self._through(step.status, walk, step)
             for step in own_steps(self.using) if self.order.own_tables else ():
                 walk = Walk(step.source, step.until, self.using)
-                self._through(step.source.table, walk, step)
+                self._through(step.source.table.strip('"`'), walk, step)  # it is quoted
         except _Enough as enough:
             self.report.stopped = str(enough)
         finally:
