@@ -58,7 +58,7 @@ def _sqlite(space: Space, storage: Storage, using: str) -> list[str]:
     return [
         f"{humane(file.free_bytes)} of the file's {humane(file.file_bytes)} are free. New rows "
         f"use them, but with auto_vacuum NONE the file never shrinks. To shrink it: stop the queue "
-        f"and all else that uses this database, have {needed} free on the disk twice, and run "
+        f"and all else that uses this database, have twice {needed} free on the disk, and run "
         f"manage.py dbshell{database} -- 'PRAGMA auto_vacuum=2; VACUUM;' (later passes then "
         f"shrink it while the queue runs)"
     ]
