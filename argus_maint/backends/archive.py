@@ -17,7 +17,8 @@ given each task as a dict and returns what is to be kept of it.
 Raises ``ArchiveError`` for whatever keeps a file from being written, a full disk too, and
 ``RowError`` for a task that cannot be written while others can.
 
-Events: ``archive.cut`` (what a killed prune had written and not deleted).
+Events: ``archive.cut`` (what a prune that was killed, or failed, had written and not
+deleted), ``archive.short`` (a file of today has lost its end: another is begun).
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from django.conf import settings
 from django.db import Error, connections, models
 from django.db.models import QuerySet, Value
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, Greatest, Least
 from django_tasks_db.models import DBTaskResult
 
 from argus_maint.database import durably, short_transaction
@@ -68,22 +69,27 @@ def suffix() -> str:
     return ".jsonl.gz" if _zstd is None else ".jsonl.zst"
 
 
-def decompressor(stream: BinaryIO) -> BinaryIO:
-    """A ``.zst`` stream, unpacked, frame after frame.
+def decompressor() -> Any:
+    """What unpacks one frame of a ``.zst`` file, as ``zlib.decompressobj`` does one of gzip.
 
     Raises ArchiveError where nothing here can unpack it.
     """
     if _zstd is None:
         raise ArchiveError("this Python cannot read .zst: pip install 'argus-maint[zstd]'")
-    if hasattr(_zstd, "ZstdFile"):
-        return cast(BinaryIO, _zstd.ZstdFile(stream))
-    reader = _zstd.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
-    return cast(BinaryIO, reader)
+    made = _zstd.ZstdDecompressor()
+    return made.decompressobj() if hasattr(made, "decompressobj") else made
 
 
 def _compress(data: bytes) -> bytes:
-    # Fast ones: the rows are on their way out, and the queue waits for nothing.
-    return gzip.compress(data, 1) if _zstd is None else bytes(_zstd.compress(data, 3))
+    # Fast ones: the rows are on their way out, and the queue waits for nothing. With a
+    # checksum, which gzip always has: without it damage would be read as another text.
+    if _zstd is None:
+        return gzip.compress(data, 1)
+    if hasattr(_zstd, "CompressionParameter"):  # Python's own
+        names = _zstd.CompressionParameter
+        options = {names.compression_level: 3, names.checksum_flag: 1}
+        return bytes(_zstd.compress(data, options=options))
+    return bytes(_zstd.ZstdCompressor(level=3, write_checksum=True).compress(data))
 
 
 @dataclass(slots=True)
@@ -228,8 +234,10 @@ class Archive:
             return None
         except OSError as error:
             raise _refused(path, error) from error
-        if os.fstat(descriptor).st_size < record.committed:
+        size = os.fstat(descriptor).st_size
+        if size < record.committed:
             os.close(descriptor)
+            logger.warning("archive.short", file=str(path), missing=record.committed - size)
             return None
         return descriptor
 
@@ -267,16 +275,15 @@ class Appended:
     def commit(self) -> None:
         """Let it count, in the transaction that deletes its rows."""
         for file, end, rows in self.parts:
-            first, last = (_aware(rows[at][1]) for at in (0, -1))
+            times = [time for row in rows if (time := _aware(row[1])) is not None]
             record = ArchiveFile.objects.using(self.using).filter(
                 pk=file.record.pk, committed=file.record.committed
             )
             counted = record.update(
                 committed=end,
                 rows=models.F("rows") + len(rows),
-                first_finished_at=Coalesce("first_finished_at", Value(first)),
-                last_finished_at=last,
                 changed_at=DbNow(),
+                **_span(times),
             )
             if not counted:
                 raise ArchiveError(f"{file.path} is written by another prune: let it end")
@@ -331,6 +338,17 @@ def _aware(value: Any) -> datetime | None:
     if settings.USE_TZ and value.tzinfo is None:
         return value.replace(tzinfo=timezone.utc)
     return value
+
+
+def _span(times: list[datetime]) -> dict[str, Any]:
+    """First and last of a file, with these: each status begins anew with its oldest."""
+    if not times:
+        return {}
+    first, last = Value(min(times)), Value(max(times))
+    return {
+        "first_finished_at": Least(Coalesce("first_finished_at", first), first),
+        "last_finished_at": Greatest(Coalesce("last_finished_at", last), last),
+    }
 
 
 def _refused(path: Path, error: OSError) -> ArchiveError:

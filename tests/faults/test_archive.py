@@ -24,7 +24,7 @@ from django.test import override_settings
 from django.utils.dateparse import parse_datetime
 from django_tasks_db.models import DBTaskResult
 
-from argus_maint.backends import archive_reader
+from argus_maint.backends import archive, archive_reader
 from argus_maint.backends.archive import Appended, Archive
 from argus_maint.backends.walk import Walk
 from argus_maint.exceptions import ArchiveError
@@ -160,6 +160,56 @@ def test_a_file_that_is_gone_or_cut_is_not_continued(tmp_path: Path) -> None:
         else:
             os.truncate(newest, 3)
     assert ArchiveFile.objects.count() == 3
+
+
+def test_a_file_that_lost_its_end_is_told_of_and_the_others_are_searched(
+    tmp_path: Path, capsys: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    expired(3, path="shop.tasks.one")
+    prune(order_of("default", archive=Archive(tmp_path)))
+    (cut,) = tmp_path.iterdir()
+    os.truncate(cut, cut.stat().st_size - 9)
+    expired(1, path="shop.tasks.two")
+    prune(order_of("default", archive=Archive(tmp_path)))
+    assert any("archive.short" in record.getMessage() for record in caplog.records)
+    told = {
+        "list": f"{cut} is cut off: 9 bytes at its end are missing",
+        "grep": f"{cut} is cut off or damaged",
+    }
+    for what, says in told.items():
+        with pytest.raises(SystemExit) as status:
+            call_command(
+                "maint", "archive", what, *["shop"][what == "list" :], f"--folder={tmp_path}"
+            )
+        assert status.value.code == 1
+        said = capsys.readouterr()
+        assert says in said.out + said.err
+        assert what == "list" or json.loads(said.out)["task_path"] == "shop.tasks.two"
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "of another database"])
+@pytest.mark.parametrize("packed", ["zst", "gz"])
+def test_damage_is_noticed(
+    tmp_path: Path, packed: str, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if packed == "gz":
+        monkeypatch.setattr(archive, "_zstd", None)
+    expired(3, traceback=os.urandom(3000).hex())
+    prune(order_of("default", archive=Archive(tmp_path)))
+    if not known:
+        ArchiveFile.objects.all().delete()
+    assert len(archived(tmp_path)) == 3
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    for damaged in (
+        whole[:middle],
+        whole[:-1],
+        whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(ArchiveError, match="is cut off or damaged"):
+            archived(tmp_path)
 
 
 def test_what_a_prune_had_not_deleted_is_cut_off(tmp_path: Path) -> None:
@@ -373,6 +423,8 @@ def test_an_archive_is_listed_and_searched(tmp_path: Path, capsys: Any) -> None:
     call_command("maint", "archive", "grep", "--id", str(one.pk)[:8], folder)
     assert json.loads(capsys.readouterr().out)["task_path"] == "shop.tasks.one"
     call_command("maint", "archive", "grep", "--task", "*.two", folder)
+    assert json.loads(capsys.readouterr().out)["task_path"] == "shop.tasks.two"
+    call_command("maint", "archive", "grep", folder, "--task=*.two", "shop")
     assert json.loads(capsys.readouterr().out)["task_path"] == "shop.tasks.two"
     call_command("maint", "archive", "grep", "shop.tasks", folder)
     assert len(capsys.readouterr().out.splitlines()) == 2
