@@ -281,7 +281,7 @@ def _memory(small: int, large: int, rows: int, stock: int | None) -> Figure:
 
 
 def _archive(archived: Run, ours: list[Run]) -> Figure:
-    from argus_maint.backends.archive import suffix
+    from argus_maint.backends.frames import suffix
 
     without = median([run.seconds for run in ours])
     ratio = archived.seconds / without

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from argus_maint.backends.archive import DAMAGED, decompressor
+from argus_maint.backends.frames import DAMAGED, decompressor
 from argus_maint.exceptions import ArchiveError
 from argus_maint.models import ArchiveFile
 

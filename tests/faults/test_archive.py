@@ -24,7 +24,7 @@ from django.test import override_settings
 from django.utils.dateparse import parse_datetime
 from django_tasks_db.models import DBTaskResult
 
-from argus_maint.backends import archive_reader
+from argus_maint.backends import archive_reader, archive_rows
 from argus_maint.backends.archive import Appended, Archive
 from argus_maint.backends.walk import Walk
 from argus_maint.exceptions import ArchiveError
@@ -113,17 +113,22 @@ def test_a_row_that_changes_while_it_is_archived_is_in_no_archive(
 def test_only_what_was_written_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker whose clock was behind finishes into a batch that has been read already."""
     made = expired(5)
-    real, late = Walk.read, [True]
+    late = [True]
 
-    def read(self: Walk, *arguments: Any, **values: Any) -> Any:
-        found = real(self, *arguments, **values)
-        if late:
-            late.pop()
-            made.extend(expired(1, age=500 * DAY))
-        return found
+    def and_then(real: Any) -> Any:
+        def read(*arguments: Any, **values: Any) -> Any:
+            found = real(*arguments, **values)
+            if late:
+                late.pop()
+                made.extend(expired(1, age=500 * DAY))
+            return found
 
-    monkeypatch.setattr(Walk, "read", read)
+        return read
+
+    monkeypatch.setattr(Walk, "read", and_then(Walk.read))
+    monkeypatch.setattr(archive_rows, "at_once", and_then(archive_rows.at_once))
     report = prune(order_of("default", archive=Archive(tmp_path)))
+    assert not late
     assert report.rows == report.archived == len(made) - len(left())
     assert ids(tmp_path) == Counter({str(row.pk): 1 for row in made if row.pk not in left()})
 
