@@ -13,7 +13,7 @@ stays. It stops when all is done, at ``max_seconds`` or at ``max_rows``; the nex
 where this one stopped, because what it deleted is gone.
 
 With an archive each batch is written and fsynced before its rows are deleted (see
-``backends.archive``).
+``backends.archive``); at full duty the next ones are read meanwhile (``jobs.ahead``).
 
 Rows of our own that are past their retention go in the same way: the ledger of rescues,
 and processes that ended.
@@ -49,11 +49,13 @@ from argus_maint.backends import archive_rows, pressure
 from argus_maint.backends.archive import Archive
 from argus_maint.backends.archive_rows import Part, RowError
 from argus_maint.backends.wal import Wal
-from argus_maint.backends.walk import Condition, Place, Walk
+from argus_maint.backends.walk import Condition, Walk
 from argus_maint.clock import now
 from argus_maint.conf import get_settings
 from argus_maint.database import TRANSIENT, discard, is_locked, short_transaction
 from argus_maint.exceptions import ArchiveError
+from argus_maint.jobs import ahead
+from argus_maint.jobs.ahead import Ahead, Batch
 from argus_maint.jobs.expiry import Selection, Step, kind_of, own_steps, steps
 from argus_maint.jobs.pace import MOST, PATIENCE, Pace
 from argus_maint.log import get_logger
@@ -155,10 +157,13 @@ class _Pass:
         self.narrow = 0  # rows of a batch while a row that cannot go is looked for
         self.most_read = 50  # rows of a batch that is archived: how large they are is not known
         self.wal = Wal(self.using, order.duty)
+        self.ahead: Ahead | None = None
 
     def run(self) -> Report:
         if self.order.archive is not None:
             self.order.archive.check()
+            if self.order.duty >= 1 and self.order.max_rows is None:
+                self.ahead = ahead.begin(self.using)
         try:
             for step in steps(self.order.selection, self.using):
                 walk = Walk(step.source, step.until, self.using, since=step.begin)
@@ -170,6 +175,8 @@ class _Pass:
             self.report.stopped = str(enough)
         finally:
             self.wal.put_back()
+            if self.ahead is not None:
+                self.ahead.close()
             if self.order.archive is not None:
                 self.order.archive.close()
         with suppress(*TRANSIENT):
@@ -199,8 +206,9 @@ class _Pass:
             try:
                 self._let_replicas_catch_up()
                 self.wal.prepare()
-                edge = walk.edge(size)
-                deleted, held = self._delete(walk, edge, step)
+                batch = self._next(walk, size, step)
+                size, edge = batch.size, batch.edge
+                deleted, held = self._delete(walk, batch, step)
             except TRANSIENT as error:
                 self._refused(error)
                 continue
@@ -250,11 +258,18 @@ class _Pass:
 
     # -- one batch ----------------------------------------------------------------
 
-    def _delete(self, walk: Walk, edge: Place | None, step: Step) -> tuple[int, float]:
+    def _next(self, walk: Walk, size: int, step: Step) -> Batch:
+        """What comes next: of this size, unless it has been read ahead."""
+        if self.ahead is not None and self._joins(walk, step) and not self.narrow:
+            return self.ahead.take(walk, size, step.condition)
+        edge = walk.edge(size)
+        return Batch(edge, size, [piece & step.condition for piece in walk.batch(edge)])
+
+    def _delete(self, walk: Walk, batch: Batch, step: Step) -> tuple[int, float]:
         """Delete one batch; returns how many rows, and the seconds that locks were held."""
-        pieces = [piece & step.condition for piece in walk.batch(edge)]
         if self.order.archive is not None and step.is_of_tasks:
-            return self._archive(self.order.archive, walk, pieces, step)
+            return self._archive(self.order.archive, walk, batch, step)
+        pieces = batch.pieces
         if step.chooses is not None or self._skips_locked(walk):
             keys = [row[0] for row in self._read(walk, COLUMNS, pieces) if _goes(step, row)]
             if not keys:
@@ -265,14 +280,9 @@ class _Pass:
             deleted = walk.delete(pieces)
         return deleted, now() - began
 
-    def _archive(
-        self, archive: Archive, walk: Walk, pieces: list[Condition], step: Step
-    ) -> tuple[int, float]:
+    def _archive(self, archive: Archive, walk: Walk, batch: Batch, step: Step) -> tuple[int, float]:
         """Write one batch to the archive, then delete exactly what was written."""
-        parts = self._parts(archive, walk, pieces, step)
-        if self._joins(walk, step):
-            rows, size = sum(len(part.keys) for part in parts), sum(part.size for part in parts)
-            self._bound_memory(rows, size, MOST_JOINED)
+        parts = self._parts(archive, walk, batch, step)
         if not parts:
             return 0, 0.0
         keys = [key for part in parts for key in part.keys]
@@ -281,7 +291,7 @@ class _Pass:
         with written as appended, short_transaction(self.using, PATIENCE):
             began = now()
             if by_range:  # the quicker way; a row that has come into it meanwhile is noticed
-                gone = walk.delete_telling(pieces)
+                gone = walk.delete_telling(batch.pieces)
                 exact = len(gone) == len(keys) and set(gone) == set(map(str, keys))
             else:
                 exact = walk.delete(self._by_key(walk, keys)) == len(keys)
@@ -290,14 +300,17 @@ class _Pass:
             appended.commit()
         return len(keys), now() - began
 
-    def _parts(
-        self, archive: Archive, walk: Walk, pieces: list[Condition], step: Step
-    ) -> list[Part]:
+    def _parts(self, archive: Archive, walk: Walk, batch: Batch, step: Step) -> list[Part]:
         """What of a batch is to go, as it is written."""
         if self._joins(walk, step):
-            return archive_rows.at_once(walk.connection, pieces)
+            parts = batch.parts
+            if parts is None:
+                parts = archive_rows.at_once(walk.connection, batch.pieces)
+            number, size = sum(len(part.keys) for part in parts), sum(part.size for part in parts)
+            self._bound_memory(number, size, MOST_JOINED)
+            return parts
         columns = archive_rows.columns(self.using)
-        read = self._read(walk, (*COLUMNS, *columns), pieces)
+        read = self._read(walk, (*COLUMNS, *columns), batch.pieces)
         self._bound_memory(len(read), sum(len(row[-1] or "") for row in read), MOST_BYTES)
         rows = [(row[0], *row[len(COLUMNS) :]) for row in read if _goes(step, row)]
         return archive_rows.parts(rows, archive.redact)
