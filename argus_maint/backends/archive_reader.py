@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from argus_maint.backends.archive import DAMAGED, decompressor
+from argus_maint.backends.frames import DAMAGED, decompressor
 from argus_maint.exceptions import ArchiveError
 from argus_maint.models import ArchiveFile
 
