@@ -27,12 +27,15 @@ from argus_maint.management.maint import (
     status,
     storage,
     tasks,
+    units,
 )
 from argus_maint.management.maint.arguments import Parser, add_subcommand
 from argus_maint.management.maint.context import Context
 from argus_maint.observe.screen import Screen
 
-_MODULES = (status, rescue, tasks, requeue, fail, history, prune, archive, storage)
+_MODULES = (
+    status, rescue, tasks, requeue, fail, history, prune, archive, storage, units,
+)  # fmt: skip
 SUBCOMMANDS = {each.NAME: each for each in _MODULES}
 INTERRUPTED = 130
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
