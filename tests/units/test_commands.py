@@ -1,9 +1,11 @@
-"""``maint units`` as a person or a script sees it."""
+"""``maint units`` and ``maint crontab`` as a person or a script sees them."""
 
 from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from django.core.management import CommandError, call_command
 
 from argus_maint.units import FORMATS
 from tests.schemas import validate
+from tests.units import tools
 
 PATHS = ("--python=/venv/bin/python", "--manage=/srv/shop/manage.py", "--user=shop")
 
@@ -127,3 +130,143 @@ def test_without_a_manage_py_it_is_python_m_django() -> None:
     text = maint("units", "--format=crontab", "--one-line")
     assert f"exec {sys.executable} -m django maint tick" in text
     assert f"cd {Path.cwd()} && export DJANGO_SETTINGS_MODULE=tests.settings" in text
+
+
+# -- maint crontab ------------------------------------------------------------------------
+
+STUB = """#!/bin/sh
+# As the program crontab, on a file.
+[ "$1" = -u ] && shift 2
+case "$1" in
+-l) [ -e "$SPOOL" ] && exec cat "$SPOOL"; echo "no crontab for you" >&2; exit 1 ;;
+-r) rm "$SPOOL" ;;
+-) [ -n "$BREAKS" ] && { echo "-:1: bad minute" >&2; exit 1; }; cat > "$SPOOL" ;;
+esac
+"""
+MINE = b"# mine, in Latin-1: \xe9\nMAILTO=me\n0 5 * * * backup %daily\r\n\n"
+
+
+@pytest.fixture
+def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The crontab of a program that is first on PATH."""
+    stub = tmp_path / "crontab"
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SPOOL", str(tmp_path / "spool"))
+    return tmp_path / "spool"
+
+
+def exits(*arguments: str) -> int:
+    try:
+        maint("crontab", *arguments)
+    except SystemExit as error:
+        return int(error.code or 0)
+    return 0
+
+
+def test_install_diff_and_remove_leave_the_rest_byte_for_byte(spool: Path) -> None:
+    spool.write_bytes(MINE)
+    assert exits("--diff") == 1
+    assert spool.read_bytes() == MINE
+    assert exits("--install", "--yes") == 0
+    text = spool.read_bytes()
+    assert text.startswith(MINE + b"# BEGIN argus_maint argus-maint: ")
+    assert text.endswith(b"maint run history --scheduled\n# END argus_maint argus-maint\n")
+    assert exits("--diff") == exits("--install") == 0  # nothing to change, nobody asked
+    assert exits("--diff", "--one-line") == 1
+    assert exits("--install", "--one-line", "--yes") == 0
+    assert spool.read_bytes().count(b"maint tick") == 1
+    assert exits("--remove", "--yes") == 0
+    assert spool.read_bytes() == MINE
+
+
+def test_the_first_crontab_is_made_and_the_last_removed(spool: Path) -> None:
+    assert exits("--remove") == 0
+    assert exits("--install", "--yes") == 0
+    assert spool.exists()
+    assert exits("--remove", "--yes") == 0
+    assert not spool.exists()
+
+
+def test_it_changes_nothing_unasked(spool: Path) -> None:
+    spool.write_bytes(MINE)
+    with pytest.raises(CommandError, match="^Nobody is there to ask: with --yes it changes"):
+        maint("crontab", "--install")
+    assert spool.read_bytes() == MINE
+
+
+@pytest.mark.parametrize(("answer", "changes"), [("y\n", True), ("\n", False), ("no\n", False)])
+def test_it_asks(spool: Path, answer: str, changes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from argus_maint.management.maint.context import Context
+
+    spool.write_bytes(MINE)
+    monkeypatch.setattr(Context, "can_ask", lambda self: True)
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    assert exits("--install") == int(not changes)
+    assert (spool.read_bytes() != MINE) == changes
+
+
+def test_damaged_markers_are_not_guessed_at(spool: Path) -> None:
+    damaged = MINE + b"# BEGIN argus_maint argus-maint: x\n0 0 * * * mine too\n"
+    spool.write_bytes(damaged)
+    for act in ("--install", "--remove", "--diff"):
+        with pytest.raises(CommandError, match=r"^line 5 .* nothing ends them; put that right"):
+            maint("crontab", act, "--yes")
+    assert spool.read_bytes() == damaged
+
+
+def test_a_crontab_that_cannot_be_read_is_not_an_empty_one(spool: Path) -> None:
+    spool.mkdir()  # cat says so, and exits 1
+    with pytest.raises(CommandError, match="^The crontab cannot be read: "):
+        maint("crontab", "--install", "--yes")
+
+
+def test_what_crontab_refuses_is_said(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BREAKS", "1")
+    with pytest.raises(CommandError, match="^crontab refused it: -:1: bad minute$"):
+        maint("crontab", "--install", "--yes")
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(CommandError, match="^There is no program crontab here: "):
+        maint("crontab", "--install", "--yes")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "one of the arguments --install --remove --diff is required"),
+        (["--install", "--remove"], "not allowed with argument"),
+        (["--install", "--folder=/" + "x" * 999], "cron reads 998"),
+    ],
+)
+def test_wrong_arguments_of_crontab(spool: Path, arguments: list[str], message: str) -> None:
+    assert message in wrong("crontab", *arguments)
+
+
+PRIVATE = """
+mount --make-rprivate /
+mount -t tmpfs tmpfs /var/spool/cron
+mkdir -m 1730 /var/spool/cron/crontabs
+chgrp crontab /var/spool/cron/crontabs
+printf '0 5 * * * backup\\n' | crontab -
+for act in --install --diff --remove --diff; do
+    "$@" maint crontab $act --yes >>"$OUT"; echo "$act $?"
+    crontab -l | grep -c .
+done
+"""
+
+
+def test_the_real_crontab_in_a_spool_of_its_own(tmp_path: Path) -> None:
+    tools.need("crontab", "cron")
+    if why := tools.why_no_mounts():
+        tools.cannot(why)
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", PRIVATE, "sh", sys.executable, "-m", "django"],
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "OUT": f"{tmp_path}/out"},
+        capture_output=True,
+        text=True,
+    )
+    lines = done.stdout.split("\n")
+    assert lines[0] == "--install 0", done.stderr
+    assert lines[2:8] == ["--diff 0", lines[1], "--remove 0", "1", "--diff 1", "1"]
+    assert int(lines[1]) > 6  # a line for each job

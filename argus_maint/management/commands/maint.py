@@ -19,6 +19,7 @@ from argus_maint.checks import TAG
 from argus_maint.database import MIGRATE, task_database, what_helps
 from argus_maint.management.maint import (
     archive,
+    crontab,
     fail,
     history,
     prune,
@@ -34,7 +35,7 @@ from argus_maint.management.maint.context import Context
 from argus_maint.observe.screen import Screen
 
 _MODULES = (
-    status, rescue, tasks, requeue, fail, history, prune, archive, storage, units,
+    status, rescue, tasks, requeue, fail, history, prune, archive, storage, units, crontab,
 )  # fmt: skip
 SUBCOMMANDS = {each.NAME: each for each in _MODULES}
 INTERRUPTED = 130
