@@ -18,7 +18,7 @@ import shlex
 from collections.abc import Iterable
 
 from argus_maint.conf_jobs import Job
-from argus_maint.units.site import CannotHold, Site, comment, environment
+from argus_maint.units.site import CannotHold, Site, comment, shell
 
 PATTERN = re.compile(r"  |[*?\[]")
 WHAT = {
@@ -45,8 +45,6 @@ Install:  rc-update add {service} default && rc-service {service} start
 Look:     rc-service {service} status; tail -F {site.logs}/{service}.log
 Stop:     rc-service {service} stop   (tasks get {site.grace} s to finish)
 """)
-    steps = "\n".join(f"\t{step} || return 1" for step in environment(site))
-    before = f"\nstart_pre() {{\n{steps}\n}}\n" if steps else ""
     log = _twice(f"{site.logs}/{service}.log")
     return f"""\
 #!/sbin/openrc-run
@@ -54,7 +52,8 @@ Stop:     rc-service {service} stop   (tasks get {site.grace} s to finish)
 description="{WHAT[role]}"
 supervisor=supervise-daemon
 # In a variable, for OpenRC would split the words, and look for files that match them.
-command_line={shlex.quote("exec " + shlex.join(site.words(command)))}
+# Not in start_pre: a PATH in the environment file would hide OpenRC's own functions.
+command_line={shlex.quote(shell(site, command))}
 command=/bin/sh
 command_args='-c "$command_line"'
 command_user={site.user}
@@ -71,7 +70,7 @@ depend() {{
 \tuse net dns logger
 \tafter postgresql mysql mariadb redis
 }}
-{before}"""
+"""
 
 
 def _twice(text: str) -> str:

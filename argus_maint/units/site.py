@@ -51,6 +51,7 @@ class Site:
     queues: str = ""
     processes: int = 1
     grace: int = 30
+    flags: tuple[str, ...] = ()  # more of db_worker
     one_line: bool = False  # one line, timer or CronJob for all jobs
     image: str = "registry.example.org/site:1.0"
     secret: str = ""  # a Kubernetes Secret with the environment
@@ -86,7 +87,8 @@ class Site:
     def worker(self) -> tuple[str, ...]:
         """What follows manage.py in the command of a worker."""
         queues = (f"--queue-name={self.queues}",) if self.queues else ()
-        return ("db_worker", f"--processes={self.processes}", f"--grace={self.grace}", *queues)
+        numbers = (f"--processes={self.processes}", f"--grace={self.grace}")
+        return ("db_worker", *numbers, *queues, *self.flags)
 
     def run(self, job: str) -> tuple[str, ...]:
         """What follows manage.py in the command of one job."""

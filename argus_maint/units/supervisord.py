@@ -3,7 +3,7 @@
 Using it: ``render(site, jobs)`` gives ``NAME.conf``. supervisord has no calendar: the
 scheduler runs the jobs.
 
-Raises ``CannotHold`` for a folder that its file cannot name.
+Raises ``CannotHold`` for folders that its file cannot name.
 
 Sources: supervisord.org/configuration.html, and the parser of its 4.3.
 """
@@ -24,6 +24,8 @@ def render(site: Site, jobs: Iterable[Job]) -> dict[str, str]:
     """One file with two programs."""
     if REMARK.search(site.folder) or REMARK.search(site.logs):
         raise CannotHold("supervisord takes a ; or # after a space in a path for a remark")
+    if "%" in site.logs:
+        raise CannotHold("supervisord expands a % in the path of a log twice")
     head = comment(
         f"""
 argus_maint: workers that take tasks from the queue, and the scheduler that runs the jobs.
@@ -59,7 +61,7 @@ stopwaitsecs={site.stop_seconds}
 stopasgroup=false
 killasgroup=true
 redirect_stderr=true
-stdout_logfile={_percent(log)}
+stdout_logfile={log}
 """
 
 

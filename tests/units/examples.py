@@ -59,8 +59,9 @@ def examples() -> dict[str, str]:
 
 def main() -> None:
     """Write them, and nothing else stays."""
+    files = examples()
     shutil.rmtree(FOLDER, ignore_errors=True)
-    for name, text in examples().items():
+    for name, text in files.items():
         path = FOLDER / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

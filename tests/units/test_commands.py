@@ -97,9 +97,10 @@ def test_options_reach_the_files() -> None:
     unit = maint(
         "units", "--format=systemd", *PATHS, "--processes=3", "--grace=120", "--queues=a,b",
         "--environment-file=/etc/shop.env", "--writable=/var/lib/shop", "--name=shop",
+        "--worker-flag=--max-rss=512M",
     )  # fmt: skip
     assert "==> shop-worker.service <==" in unit
-    assert "db_worker --processes=3 --grace=120 --queue-name=a,b\n" in unit
+    assert "db_worker --processes=3 --grace=120 --queue-name=a,b --max-rss=512M\n" in unit
     assert "EnvironmentFile=/etc/shop.env\n" in unit
     assert "TimeoutStopSec=135\n" in unit
     assert "ReadWritePaths=/var/lib/shop\n" in unit
@@ -256,6 +257,7 @@ done
 """
 
 
+@pytest.mark.slow
 def test_the_real_crontab_in_a_spool_of_its_own(tmp_path: Path) -> None:
     tools.need("crontab", "cron")
     if why := tools.why_no_mounts():

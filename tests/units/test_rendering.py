@@ -96,7 +96,7 @@ def test_runit_and_openrc_get_the_words_that_were_meant(
     done = subprocess.run(["sh", "-c", read], capture_output=True, text=True)
     sh, c, line = done.stdout.split("\0")[:-1]
     assert (sh, c) == ("/bin/sh", "-c")
-    assert sh_reads(f" && {line}") == list(shop.words(shop.worker))
+    assert sh_reads(line) == list(shop.words(shop.worker))
 
 
 @pytest.mark.parametrize("folder", ["/srv/a  b", "/srv/*", "/srv/a?", "/srv/[ab]"])
@@ -184,6 +184,8 @@ def _fits(line: Any, length: int) -> bool:
 def test_supervisord_would_cut_such_a_folder(folder: str) -> None:
     with pytest.raises(CannotHold, match="for a remark"):
         render("supervisord", site(folder=folder), [])
+    with pytest.raises(CannotHold, match="expands a % in the path of a log twice"):
+        render("supervisord", site(logs="/var/log/50%"), [])
 
 
 def test_the_environment_file_is_read_and_nothing_of_it_written(tmp_path: Path) -> None:

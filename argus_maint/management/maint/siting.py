@@ -80,6 +80,13 @@ def add_services(parser: Arguments) -> None:
         "--grace", type=count, default=30, metavar="SECONDS", help="db_worker --grace (30)."
     )
     parser.add_argument(
+        "--worker-flag",
+        action="append",
+        default=[],
+        metavar="FLAG",
+        help="Another flag of db_worker, as --worker-flag=--max-rss=512M; may be repeated.",
+    )
+    parser.add_argument(
         "--writable",
         action="append",
         default=[],

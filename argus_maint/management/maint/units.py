@@ -87,6 +87,7 @@ def _site(options: dict[str, Any]) -> Site:
         options,
         user=options["user"] or me(),
         logs=options["logs"].rstrip("/"),
+        flags=tuple(options["worker_flag"]),
         writable=tuple(options["writable"]),
         **more,
     )
