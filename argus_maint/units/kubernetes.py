@@ -121,7 +121,8 @@ spec:
             # Where it says that it is alive; only a probe listens.
             - {{name: NOTIFY_SOCKET, value: "{SOCKET}"}}
             - {{name: WATCHDOG_USEC, value: "{PING}"}}
-          # Ready when it says so: its tables are there and the database answers.
+          # Ready when it says so: its tables are there and the database answers. It waits for
+          # that by itself; after ten minutes the pod starts again, so that it is seen.
           startupProbe:
 {_probe(site, 60)}
           # Three silent minutes: its loop has stopped.
@@ -262,7 +263,7 @@ spec:
   schedule: {json.dumps(when)}
   timeZone: {json.dumps(zone)}
   concurrencyPolicy: Forbid
-  # As late as that it is still started; without it a long pause ends a CronJob for good.
+  # As late as that it is still started. Without it older clusters give up after 100 misses.
   startingDeadlineSeconds: 600
   successfulJobsHistoryLimit: 1
   failedJobsHistoryLimit: 3

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,9 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from argus_maint.management.commands.maint import SUBCOMMANDS
 from argus_maint.units import FORMATS
+from tests.conftest import ROOT
 from tests.schemas import validate
 from tests.units import tools
 
@@ -112,6 +116,19 @@ def test_options_reach_the_files() -> None:
     )
     image = maint("units", "--format=kubernetes", *PATHS, "--image=shop:7", "--secret=env")
     assert 'image: "shop:7"\n' in image and 'secretRef: {name: "env"}' in image
+
+
+def test_the_page_about_them_names_what_there_is() -> None:
+    page = (ROOT / "docs/units.md").read_text()
+    commands = re.findall(r"manage\.py maint (units|crontab)((?:[^`\n]|\\\n)*)", page)
+    assert len(commands) > 10
+    for name, arguments in commands:
+        parser = argparse.ArgumentParser()
+        SUBCOMMANDS[name].add_arguments(parser)
+        flags = re.findall(r"(?<![\w-])--[a-z-]+", arguments)
+        assert set(flags) <= {*parser._option_string_actions, "--help"}, arguments
+    written = re.findall(r"--format (\S+)", page)
+    assert set(written) == set(FORMATS) - {"crontab"}  # that is for maint crontab
 
 
 def test_jobs_of_the_setting_are_the_jobs(settings: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -99,6 +100,17 @@ def test_a_broken_unit_is_refused(right: str, wrong: str, tmp_path: Path) -> Non
     broken = {name: text.replace(right, wrong) for name, text in units().items()}
     assert broken != units()
     assert tools.systemd_says(broken, tmp_path / "units")
+
+
+def test_the_sandbox_is_worth_its_name(tmp_path: Path) -> None:
+    """systemd's own mark, from 0 (safe) to 10; a service without a sandbox gets 9.6."""
+    analyze = tools.need("systemd-analyze", "systemd")
+    for name, text in units().items():
+        if name.endswith(".service"):
+            (tmp_path / name).write_text(text)
+            security = [analyze, "security", "--offline=yes", "--threshold=35", name]
+            done = subprocess.run(security, cwd=tmp_path, capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout
 
 
 def test_every_timer_has_its_service() -> None:
