@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 from datetime import datetime, timedelta, timezone
 from itertools import islice, takewhile
 from typing import Any
@@ -55,8 +54,9 @@ def test_ours_systemd_and_cronsim_agree() -> None:
     assert list(calendars.disagreements(texts, chance)) == []
 
 
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd")
 def test_a_wrong_form_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    tools.need("systemd-analyze", "systemd")
+
     def only_one(fields: Any, zone: str) -> list[str]:
         return on_calendar(fields, zone)[:1]
 

@@ -113,7 +113,7 @@ def until_pruned(pk: Any, seconds: float) -> None:
 
 
 def test_supervisord_starts_restarts_and_stops_a_worker(lab: Lab) -> None:
-    pytest.importorskip("supervisor")
+    tools.module("supervisor")
     folder = Path(sys.executable).parent
     with tempfile.TemporaryDirectory() as short:
         config = lab.folder / "supervisord.conf"
@@ -358,7 +358,7 @@ def test_cron_fires_the_line_of_a_user_but_no_file_whose_name_has_a_dot(lab: Lab
 
 def test_a_probe_hears_a_worker_and_misses_one_that_has_stopped(lab: Lab) -> None:
     """The command of the probe as the kubelet runs it, beside a worker with the same variables."""
-    yaml = pytest.importorskip("yaml")
+    yaml = tools.module("yaml")
     (text,) = render("kubernetes", site(lab, "pod"), []).values()
     deployment = next(iter(yaml.safe_load_all(text)))
     (container,) = deployment["spec"]["template"]["spec"]["containers"]

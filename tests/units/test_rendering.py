@@ -68,7 +68,7 @@ def test_systemd_gets_the_words_that_were_meant(python: str, manage: str, queue:
 def test_supervisord_gets_the_words_that_were_meant(
     environment: str, python: str, manage: str, queue: str
 ) -> None:
-    options = pytest.importorskip("supervisor.options")
+    options = tools.module("supervisor.options")
     shop = site(python=python, manage=manage, queues=queue, environment=environment)
     (text,) = render("supervisord", shop, []).values()
     parser = options.UnhosedConfigParser()
@@ -107,7 +107,7 @@ def test_openrc_would_read_such_a_folder_otherwise(folder: str) -> None:
 
 @given(words)
 def test_kubernetes_gets_the_words_that_were_meant(text: str) -> None:
-    yaml = pytest.importorskip("yaml")
+    yaml = tools.module("yaml")
     read = yaml.safe_load(word(text))
     # What the kubelet does: $$ is $, and $(NAME) a variable.
     assert not re.search(r"(?<!\$)(?:\$\$)*\$\(", read.replace("$$(", ""))
@@ -221,7 +221,7 @@ def test_a_path_of_any_kind_is_one_word_for_systemd() -> None:
 
 
 def test_names_of_cronjobs_are_right_and_differ() -> None:
-    yaml = pytest.importorskip("yaml")
+    yaml = tools.module("yaml")
     names = ["a_b", "a-b", "worker", "scheduler", "x" * 40, "x" * 39 + "_", "end-"]
     (text,) = render("kubernetes", site(name="n" * 20), [job(name) for name in names]).values()
     made = [each["metadata"]["name"] for each in yaml.safe_load_all(text)]

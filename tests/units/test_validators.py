@@ -151,14 +151,14 @@ def test_a_broken_program_is_refused(
 
 
 def objects(**more: Any) -> list[dict[str, Any]]:
-    yaml = pytest.importorskip("yaml")
+    yaml = tools.module("yaml")
     (text,) = render("kubernetes", replace(examples.POD, **more), ODD).values()
     return list(yaml.safe_load_all(text))
 
 
 def kubernetes_says(found: list[dict[str, Any]]) -> list[str]:
     """The schema's complaints, and of what the schema has nothing to say."""
-    validator = pytest.importorskip("kubernetes_validate")
+    validator = tools.module("kubernetes_validate")
     said = []
     for each in found:
         name = f"{each['kind']}/{each['metadata']['name']}"

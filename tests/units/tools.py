@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -18,13 +20,21 @@ PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 def need(program: str, package: str) -> str:
     """The path of a program; without it the test is skipped, or fails where CI promises all."""
-    if found := shutil.which(program, path=PATH):
-        return found
-    cannot(f"{program} is not installed (Debian: {package})")
-    raise AssertionError
+    found = shutil.which(program, path=PATH)
+    if not found:
+        cannot(f"{program} is not installed (Debian: {package})")
+    return found
 
 
-def cannot(why: str) -> None:
+def module(name: str) -> Any:
+    """A package that only tests use."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        cannot(str(error))
+
+
+def cannot(why: str) -> NoReturn:
     """Skip, or fail where CI has promised that nothing is missing."""
     if required():
         pytest.fail(why, pytrace=False)
@@ -62,7 +72,7 @@ def sh_says(text: str) -> str:
 
 def supervisord_reads(text: str, folder: Path) -> list[object]:
     """The programs of a file, as supervisord itself reads it; exits where it is broken."""
-    options = pytest.importorskip("supervisor.options").ServerOptions()
+    options = module("supervisor.options").ServerOptions()
     path = folder / "supervisord.conf"
     path.write_text(f"[supervisord]\nnodaemon=true\nlogfile={folder}/log\n{text}")
     options.realize(["-n", "-c", str(path)])
