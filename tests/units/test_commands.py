@@ -150,6 +150,17 @@ def test_without_a_manage_py_it_is_python_m_django() -> None:
     assert f"cd {Path.cwd()} && export DJANGO_SETTINGS_MODULE=tests.settings" in text
 
 
+def test_the_manage_py_that_runs_it_is_the_one_in_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "manage.py").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["manage.py", "maint"])
+    line = maint("units", "--format=crontab", "--one-line").splitlines()[-1]
+    assert f"cd {tmp_path} && " in line
+    assert line.endswith(f" {sys.executable} {tmp_path}/manage.py maint tick")
+
+
 # -- maint crontab ------------------------------------------------------------------------
 
 STUB = """#!/bin/sh

@@ -99,6 +99,14 @@ def test_runit_and_openrc_get_the_words_that_were_meant(
     assert sh_reads(line) == list(shop.words(shop.worker))
 
 
+def test_openrc_reads_folders_twice() -> None:
+    script = render("openrc", site(folder=NASTY, logs=NASTY), [])["argus-maint-worker"]
+    assignments = "\n".join(re.findall(r"(?m)^(?:directory|output_log)=.*", script))
+    read = f'{assignments}\neval set -- $directory $output_log\nprintf "%s\\0" "$@"'
+    done = subprocess.run(["sh", "-c", read], capture_output=True, text=True)
+    assert done.stdout.split("\0")[:-1] == [NASTY, f"{NASTY}/argus-maint-worker.log"]
+
+
 @pytest.mark.parametrize("folder", ["/srv/a  b", "/srv/*", "/srv/a?", "/srv/[ab]"])
 def test_openrc_would_read_such_a_folder_otherwise(folder: str) -> None:
     with pytest.raises(CannotHold, match="OpenRC splits such a path"):
