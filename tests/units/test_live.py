@@ -180,6 +180,7 @@ export XDG_RUNTIME_DIR=/run/user/0 HOME="$1" XDG_CONFIG_HOME="$1/config"
 NOT_HERE = ("PrivateTmp", "ProtectHome", "ProtectKernelLogs", "ProtectKernelTunables")
 
 
+@pytest.mark.timeout(200)  # the timer alone may take a minute
 def test_systemd_starts_restarts_fires_and_stops(lab: Lab) -> None:
     tools.need("/lib/systemd/systemd", "systemd")
     if why := namespace.missing():
