@@ -19,6 +19,7 @@ from argus_maint.database import in_plain_words, task_database
 from argus_maint.management.checking import WrongJobsApart
 from argus_maint.management.maint import (
     archive,
+    crontab,
     fail,
     history,
     jobs,
@@ -30,6 +31,7 @@ from argus_maint.management.maint import (
     storage,
     tasks,
     tick,
+    units,
 )
 from argus_maint.management.maint.arguments import Parser, add_subcommand
 from argus_maint.management.maint.context import INTERRUPTED, Context
@@ -37,7 +39,7 @@ from argus_maint.observe.screen import Screen
 
 _MODULES = (
     *(status, rescue, tasks, requeue, fail, history),
-    *(prune, archive, storage, jobs, run, tick),
+    *(prune, archive, storage, jobs, run, tick, units, crontab),
 )
 SUBCOMMANDS = {each.NAME: each for each in _MODULES}
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
