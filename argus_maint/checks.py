@@ -13,7 +13,7 @@ E011   django_tasks_db is not installed
 E012   routers send our tables and the task table to different databases
 W001   RESCUE is not set: lost tasks are run again by default
 W002   this version of django-tasks-db is not one that was tested
-W003   another app, listed before argus_maint, overrides db_worker
+W003   another app, listed before argus_maint, has a command of ours, which then wins
 W004   no alias of TASKS is a database backend: db_worker has nothing to work on
 =====  ===========================================================================
 """
@@ -43,6 +43,8 @@ TASKS_APP = "django_tasks_db"
 TASKS_DISTRIBUTION = "django-tasks-db"
 OLDEST_TESTED = (0, 12)
 NEWEST_TESTED = (0, 13)
+
+OVERRIDDEN = ("db_worker", "crontask", "prune_db_task_results")  # commands of others, by ours
 
 NO_TASKS_APP = f"{TASKS_APP} is not in INSTALLED_APPS, and {APP} looks after its table."
 ADD_TASKS_APP = f'Add "{TASKS_APP}" to INSTALLED_APPS, after "{APP}".'
@@ -90,7 +92,7 @@ def check_job_commands(app_configs: AppConfigs, **kwargs: Any) -> list[checks.Ch
 
 
 def check_installed_apps(app_configs: AppConfigs, **kwargs: Any) -> list[checks.CheckMessage]:
-    """E010, E011 and W003: which apps are there, and whose ``db_worker`` wins."""
+    """E010, E011 and W003: which apps are there, and whose commands win."""
     names = [config.name for config in apps.get_app_configs()]
     if TASKS_APP not in names:
         return [checks.Error(NO_TASKS_APP, hint=ADD_TASKS_APP, id=f"{APP}.E011")]
@@ -107,13 +109,14 @@ def check_installed_apps(app_configs: AppConfigs, **kwargs: Any) -> list[checks.
         ]
     return [
         checks.Warning(
-            f"{name} is listed before {APP} and has a db_worker command of its own, which wins.",
+            f"{name} is listed before {APP} and has a {command} command of its own, which wins.",
             hint=f'List "{APP}" before "{name}". If that command builds on the one of {APP}, '
             f'add "{APP}.W003" to SILENCED_SYSTEM_CHECKS.',
             id=f"{APP}.W003",
         )
         for name in before
-        if "db_worker" in find_commands(str(Path(_app_config(name).path) / "management"))
+        for command in find_commands(str(Path(_app_config(name).path) / "management"))
+        if command in OVERRIDDEN
     ]
 
 

@@ -39,6 +39,7 @@ a string such as ``"30s"``, ``"10m"``, ``"1h30m"`` or ``"7d"``::
         },
         "STORAGE": {...},                # see argus_maint.conf_storage
         "JOBS": {...},                   # see argus_maint.conf_jobs
+        "PING": {...},                   # see argus_maint.conf_ping
     }
 
 Errors: ``problems`` collects every one, and ``argus_maint.checks`` shows them;
@@ -60,24 +61,21 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
-from argus_maint import conf_jobs, conf_storage, retention
+from argus_maint import conf_jobs, conf_ping, conf_storage, retention
 from argus_maint.conf_jobs import Job
+from argus_maint.conf_ping import Ping
 from argus_maint.conf_storage import Storage
 from argus_maint.options import (
-    WRONG_VALUE,
     Option,
     Problem,
     Reader,
     at_least_one,
-    duration,
     first_and_ceiling,
     one_of,
     parse_duration,
-    pattern_problem,
     positive,
     positive_or_none,
     share,
-    specificity,
     text_or_none,
 )
 from argus_maint.retention import Retention
@@ -123,19 +121,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Prune:
-    """How finished tasks are deleted.
-
-    Attributes:
-        target: seconds that one batch may hold its locks (default 0.05).
-        duty: share of the time that is spent deleting, above 0, at most 1 (default 0.25).
-        max_seconds: when a pass stops, to go on next time (default ``None``: when done).
-        max_replica_lag: seconds; replicas of PostgreSQL further behind are waited for
-            (default 30).
-        archive: folder that finished tasks are written to before they are deleted
-            (default ``None``).
-        redact: dotted path of a function that is given each task as a dict and returns
-            what is to be archived of it (default ``None``: all of it).
-    """
+    """How finished tasks are deleted; times in seconds."""
 
     target: float = 0.05
     duty: float = 0.25
@@ -149,20 +135,9 @@ class Prune:
 class Settings:
     """The whole setting, validated; all durations in seconds.
 
-    Attributes:
-        rescue: (pattern, options) pairs, from the least to the most specific.
-        lease: how long a process counts as alive after its last beat.
-        beat: from the start of one beat to the start of the next.
-        process_retention: how long rows of dead processes are kept.
-        unregistered_after: when a task that runs under a worker nobody registered
-            counts as lost; ``None`` means never.
-        stalled_after: when a queue is *stalled*: a task has been ready for that long, and
-            every worker of the queue has been at one task for that long.
-        retention: how long finished tasks are kept.
-        prune: how they are deleted.
-        storage: what the storage job may do.
-        jobs: every job by name, ours and the site's own, those switched off too.
-        job_problems: what is wrong with other jobs, which therefore do not run.
+    ``rescue`` holds pairs of a pattern and its options, from the least to the most specific.
+    A queue is *stalled* when a task has been ready for ``stalled_after``, and every worker
+    of the queue has been at one task for that long.
     """
 
     rescue: tuple[tuple[str, dict[str, Any]], ...] = ()
@@ -176,6 +151,7 @@ class Settings:
     storage: Storage = Storage()
     jobs: dict[str, Job] = field(default_factory=conf_jobs.defaults)
     job_problems: tuple[Problem, ...] = ()
+    ping: Ping = Ping()
 
 
 POLICY_OPTIONS: dict[str, Option] = {
@@ -212,7 +188,7 @@ PROCESS_OPTIONS: dict[str, Option] = {
         "The time from beat to beat; the default is 5 s, or a third of a lease that is set.",
     ),
     "retention": Option(
-        duration,
+        parse_duration,
         'How long rows of dead processes are kept for the post-mortem; the default is "7d".',
     ),
     "unregistered_after": Option(
@@ -248,16 +224,8 @@ PRUNE_OPTIONS: dict[str, Option] = {
 
 def _read_rescue(raw: object, reader: Reader) -> dict[str, Any]:
     where = f'{NAME}["RESCUE"]'
-    found: list[tuple[str, dict[str, Any]]] = []
-    for pattern, options in reader.mapping(raw, where, '{"*": {"on_lost": "requeue"}}').items():
-        name = f'{where}["{pattern}"]'
-        if problem := pattern_problem(pattern, name):
-            reader.note(WRONG_VALUE, *problem)
-            continue
-        mapping = reader.mapping(options, name, '{"on_lost": "fail"}')
-        found.append((pattern, reader.options(mapping, POLICY_OPTIONS, name)))
-    found.sort(key=lambda pair: specificity(pair[0]))
-    return {"rescue": tuple(found)}
+    example = '{"on_lost": "requeue"}'
+    return {"rescue": reader.by_pattern(raw, POLICY_OPTIONS, where, "*", example)}
 
 
 def _read_processes(raw: object, reader: Reader) -> dict[str, Any]:
@@ -299,6 +267,10 @@ def _read_jobs(raw: object, reader: Reader) -> dict[str, Any]:
     return {"jobs": jobs, "job_problems": problems}
 
 
+def _read_ping(raw: object, reader: Reader) -> dict[str, Any]:
+    return {"ping": conf_ping.read(raw, reader, f'{NAME}["PING"]')}
+
+
 SECTIONS: dict[str, Callable[[object, Reader], dict[str, Any]]] = {
     "RESCUE": _read_rescue,
     "PROCESSES": _read_processes,
@@ -306,6 +278,7 @@ SECTIONS: dict[str, Callable[[object, Reader], dict[str, Any]]] = {
     "PRUNE": _read_prune,
     "STORAGE": _read_storage,
     "JOBS": _read_jobs,
+    "PING": _read_ping,
 }
 
 
@@ -319,7 +292,7 @@ def resolve_lease(
     """
     if lease is None and beat is None:
         return settings.lease, settings.beat
-    lease = settings.lease if lease is None else parse_duration(lease, what="the lease")
+    lease = settings.lease if lease is None else parse_duration(lease, "the lease")
     beat = lease / 3 if beat is None else positive(beat, "the beat")
     if lease < 1:
         raise ValueError(f"the lease must be 1 s or more, not {lease:g} s.")

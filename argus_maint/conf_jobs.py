@@ -26,6 +26,8 @@ Keys of a job, with their defaults:
 - ``run_on``: ``"scheduler"`` (default), or ``"worker"``: through the task queue.
 - ``options``: what the job itself takes; for a function or a task keyword arguments. A
   command has its arguments in a list, as above.
+- ``ping``: a URL outside that is told when a run starts and how it ends (default None; see
+  ``conf_ping``).
 - ``summary``: one line of what it does, for a job of the site's own.
 
 Reading it imports nothing of the site.
@@ -45,12 +47,14 @@ from argus_maint.options import (
     Reader,
     at_least_one,
     did_you_mean,
-    duration,
+    flag,
     one_of,
+    parse_duration,
     positive,
     positive_or_none,
     share,
     show,
+    url_or_none,
 )
 from argus_maint.ticks import Schedule, parse_schedule
 
@@ -80,6 +84,7 @@ class Job:
     run_on: str = "scheduler"
     options: Mapping[str, Any] = field(default_factory=dict)
     runbook: str = ""
+    ping: str | None = field(default=None, repr=False)  # who knows it can speak for the job
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,7 @@ OURS: dict[str, Ours] = {
                 positive, 'A task that is ready for longer is a problem; the default is "15m".'
             ),
             "unattended": Option(
-                duration, 'A queue without a worker for longer is one; the default is "2m".'
+                parse_duration, 'A queue without a worker for longer is one; the default is "2m".'
             ),
         },
         60.0,
@@ -157,6 +162,7 @@ _KEYS: dict[str, Option] = {
     "on_lost": Option(one_of("rerun", "report"), "What becomes of a run whose process died."),
     "time_limit": Option(positive_or_none, 'How long a run may take; the default is "1h".'),
     "run_on": Option(one_of("scheduler", "worker"), '"scheduler" is the default.'),
+    "ping": Option(url_or_none, "A check at healthchecks.io or the like has such a URL."),
 }
 _ALL_KEYS = ("schedule", "zone", "enabled", "options", "summary", *_KEYS, *KINDS)
 
@@ -221,7 +227,7 @@ def _read_one(
         )
     base = ours or _of_the_site(name, kinds[0], raw, where)
     values = reader.options({key: raw[key] for key in _KEYS if key in raw}, _KEYS, where)
-    values["enabled"] = _flag(raw.get("enabled", True), f'{where}["enabled"]')
+    values["enabled"] = flag(raw.get("enabled", True), f'{where}["enabled"]')
     expression = raw.get("schedule", base.schedule.expression)
     zone = raw.get("zone", base.schedule.zone)
     values["schedule"] = parse_schedule(expression, zone, f'{where}["schedule"]')
@@ -260,9 +266,3 @@ def _of_the_site(name: str, kind: str, raw: dict[str, Any], where: str) -> Job:
         options=options,
         runbook="JobFailed",
     )
-
-
-def _flag(value: object, what: str) -> bool:
-    if isinstance(value, bool):
-        return value
-    raise ValueError(f"{what} must be True or False, not {show(value)}.")

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from argus_maint.options import Option, Reader, positive, share, size
+from argus_maint.options import Option, Reader, parse_size, positive, share
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ OPTIONS: dict[str, Option] = {
         "The share of an index that is waste, above which it is rebuilt; the default is 0.5.",
     ),
     "min_size": Option(
-        size,
+        parse_size,
         'Smaller indexes, and less free space in a SQLite file, are let be; the default is "16M".',
     ),
     "max_seconds": Option(positive, 'How long a pass may take; the default is "5m".'),

@@ -37,6 +37,17 @@ def what_helps(error: Exception) -> str:
     return WHERE if _NO_DATABASE.search(text) else ""
 
 
+def in_plain_words(error: Exception) -> str:
+    """What is wrong with the database, on one line, and what to do."""
+    text = " ".join(str(error).split())
+    hint = what_helps(error)
+    if hint == MIGRATE:
+        return f"A table is missing: {hint}. ({text})"
+    if isinstance(error, (OperationalError, InterfaceError)):
+        return f"The database does not answer: {text}" + (f" ({hint})" if hint else "")
+    return f"The database refused: {text}"
+
+
 def is_locked(error: Exception) -> bool:
     """Whether a lock was waited for in vain, which is no outage.
 

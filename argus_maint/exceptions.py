@@ -73,3 +73,11 @@ class Overlap(Exception):
 
 class JobStopped(Exception):
     """A job was asked to stop before its end: its process is going. The tick is run again."""
+
+
+class HandedOver(Exception):
+    """A job was put into the task queue; a worker goes on with its run."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(task_id)
+        self.task_id = task_id

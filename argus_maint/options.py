@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 WRONG_VALUE = "argus_maint.E001"
 UNKNOWN_KEY = "argus_maint.E002"
@@ -46,12 +47,11 @@ _PLAIN = re.compile(_NUMBER, re.ASCII)
 _UNITS = (86_400, 3_600, 60, 1)
 
 
-def parse_duration(value: object, *, what: str) -> float:
+def parse_duration(value: object, what: str) -> float:
     """Return a duration in seconds.
 
     Takes a number of seconds, a timedelta, or a string such as ``"90"``,
-    ``"30s"``, ``"10m"``, ``"1h30m"`` or ``"7d"``. Raises ValueError in one line
-    that begins with ``what`` and says what is right.
+    ``"30s"``, ``"10m"``, ``"1h30m"`` or ``"7d"``, 0 included.
     """
     seconds = _seconds(value)
     if seconds is None or not 0 <= seconds <= LONGEST:
@@ -82,7 +82,7 @@ def _seconds(value: object) -> float | None:
 
 def positive(value: object, what: str) -> float:
     """Parse a duration longer than 0."""
-    seconds = parse_duration(value, what=what)
+    seconds = parse_duration(value, what)
     if not seconds:
         raise ValueError(f"{what} must be longer than 0 s.")
     return seconds
@@ -93,11 +93,6 @@ def positive_or_none(value: object, what: str) -> float | None:
     return None if value is None else positive(value, what)
 
 
-def duration(value: object, what: str) -> float:
-    """Parse a duration, 0 included."""
-    return parse_duration(value, what=what)
-
-
 def at_least_one(value: object, what: str) -> int:
     """Parse a whole number, 1 or more."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -105,17 +100,23 @@ def at_least_one(value: object, what: str) -> int:
     return value
 
 
+def flag(value: object, what: str) -> bool:
+    """Parse True or False."""
+    if isinstance(value, bool):
+        return value
+    raise ValueError(f"{what} must be True or False, not {show(value)}.")
+
+
 _SIZE = re.compile(rf"{_NUMBER}\s*([KMGT]?)(?:i?B)?", re.ASCII | re.IGNORECASE)
 _POWERS = ("", "K", "M", "G", "T")
 LARGEST = 1024**6
 
 
-def parse_size(value: object, *, what: str) -> int:
+def parse_size(value: object, what: str) -> int:
     """Return a size in bytes.
 
     Takes a number of bytes or a string such as ``"16M"``, ``"1.5G"`` or ``"10GiB"``;
-    K, M, G and T are powers of 1024. Raises ValueError in one line that begins with
-    ``what`` and says what is right.
+    K, M, G and T are powers of 1024.
     """
     size = _bytes(value)
     if size is None or not 0 <= size <= LARGEST:
@@ -135,11 +136,6 @@ def _bytes(value: object) -> float | None:
     return float(match[1]) * float(1024 ** _POWERS.index(match[2].upper()))
 
 
-def size(value: object, what: str) -> int:
-    """Parse a size, 0 included."""
-    return parse_size(value, what=what)
-
-
 def share(value: object, what: str) -> float:
     """Parse a part of a whole: more than 0, at most 1."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
@@ -153,7 +149,7 @@ def first_and_ceiling(value: object, what: str) -> tuple[float, float]:
         raise ValueError(
             f"{what} must be a pair, first delay and ceiling, such as (1, 60), not {show(value)}."
         )
-    first, ceiling = (parse_duration(each, what=f"{what}[{n}]") for n, each in enumerate(value))
+    first, ceiling = (parse_duration(each, f"{what}[{n}]") for n, each in enumerate(value))
     if first > ceiling:
         raise ValueError(
             f"{what} has a first delay of {first:g} s over its ceiling of {ceiling:g} s; "
@@ -169,6 +165,27 @@ def text_or_none(value: object, what: str) -> str | None:
     if not isinstance(value, (str, os.PathLike)) or not (text := os.fspath(value)):
         raise ValueError(f"{what} must be a string that is not empty, or None, not {show(value)}.")
     return str(text)
+
+
+def url_or_none(value: object, what: str) -> str | None:
+    """Parse an http or https URL, or None. An error does not show it: its path may be secret."""
+    if value is None or (isinstance(value, str) and _is_url(value)):
+        return value
+    kind = "this text" if isinstance(value, str) else type(value).__name__
+    raise ValueError(
+        f'{what} must be an http or https URL such as "https://hc-ping.com/UUID", or None, '
+        f"not {kind} (which is not shown: it may be secret)."
+    )
+
+
+def _is_url(text: str) -> bool:
+    plain = text.isascii() and text.isprintable() and " " not in text
+    try:
+        parts = urlsplit(text)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # no port number, or half an IPv6 address
+        return False
+    return plain and known and not parts.fragment
 
 
 def pattern_problem(pattern: object, where: str) -> tuple[str, str] | None:
@@ -201,12 +218,17 @@ def one_of(*choices: str) -> Callable[[object, str], str]:
     return parse
 
 
-_short = reprlib.Repr()
+class _Short(reprlib.Repr):
+    def repr_str(self, x: str, level: int) -> str:
+        return super().repr_str(re.sub(r"://\S+", "://...", x), level)
+
+
+_short = _Short()
 _short.maxstring = _short.maxother = 100
 
 
 def show(value: object) -> str:
-    """Return the repr of a wrong value, cut to a readable length."""
+    """Return the repr of a wrong value, cut to a readable length; of a URL the scheme only."""
     return _short.repr(value)
 
 
@@ -263,6 +285,23 @@ class Reader:
             except ValueError as error:
                 self.note(WRONG_VALUE, str(error), table[key].hint)
         return values
+
+    def by_pattern(
+        self, raw: object, table: Mapping[str, Option], where: str, example: str, options: str
+    ) -> tuple[tuple[str, dict[str, Any]], ...]:
+        """Return (pattern, options) pairs of a dict of dicts, from the least specific to the most.
+
+        ``example`` is one of the patterns for a hint, and ``options`` what it could have.
+        """
+        found: list[tuple[str, dict[str, Any]]] = []
+        for pattern, each in self.mapping(raw, where, f'{{"{example}": {options}}}').items():
+            name = f'{where}["{pattern}"]'
+            if problem := pattern_problem(pattern, name):
+                self.note(WRONG_VALUE, *problem)
+            else:
+                mapping = self.mapping(each, name, options)
+                found.append((pattern, self.options(mapping, table, name)))
+        return tuple(sorted(found, key=lambda pair: specificity(pair[0])))
 
     def note(self, id: str, message: str, hint: str) -> None:
         """Keep one problem."""

@@ -28,17 +28,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
 
-from argus_maint.options import (
-    WRONG_VALUE,
-    Option,
-    Reader,
-    duration,
-    pattern_problem,
-    positive_or_none,
-    specificity,
-)
+from argus_maint.options import Option, Reader, parse_duration, positive_or_none
 
 DAY = 86_400.0
 KINDS = ("successful", "failed", "quarantined")
@@ -51,8 +42,10 @@ AGES: dict[str, Option] = {
     "quarantined": Option(positive_or_none, _HINT.format("Quarantined", "None")),
 }
 OWN: dict[str, Option] = {
-    "ledger": Option(duration, 'How long the record of rescues is kept; the default is "365d".'),
-    "runs": Option(duration, 'How long the record of jobs is kept; the default is "30d".'),
+    "ledger": Option(
+        parse_duration, 'How long the record of rescues is kept; the default is "365d".'
+    ),
+    "runs": Option(parse_duration, 'How long the record of jobs is kept; the default is "30d".'),
 }
 
 
@@ -76,6 +69,11 @@ class Retention:
                 age = ages[kind]
         return age
 
+    def goes(self, age: float, kind: str, queue: str, path: str = "") -> bool:
+        """Whether a task that finished ``age`` seconds ago is past its retention."""
+        limit = self.age(kind, queue, path)
+        return limit is not None and limit <= age
+
     def all_ages(self, kind: str) -> set[float]:
         """Every age that may apply to a kind."""
         every = [self.ages[kind]]
@@ -89,25 +87,18 @@ class Retention:
 
 def read(raw: object, where: str, reader: Reader) -> Retention:
     """Read the raw section; what is wrong with it is noted by the reader."""
-    mapping = reader.mapping(raw, where, '{"successful": "14d"}')
-    scopes = ("queues", "tasks", *OWN)
-    known = reader.known(mapping, [*AGES, *scopes], where)
-    plain = {key: value for key, value in known.items() if key not in scopes}
-    values: dict[str, Any] = {"ages": {**Retention().ages, **reader.options(plain, AGES, where)}}
-    for scope in ("queues", "tasks"):
-        values[scope] = tuple(_scope(known.get(scope, {}), f'{where}["{scope}"]', reader))
-    values["tasks"] = tuple(sorted(values["tasks"], key=lambda pair: specificity(pair[0])))
-    own = {key: value for key, value in known.items() if key in OWN}
-    return Retention(**values, **reader.options(own, OWN, where))
-
-
-def _scope(raw: object, where: str, reader: Reader) -> list[tuple[str, Ages]]:
-    found: list[tuple[str, Ages]] = []
-    for name, ages in reader.mapping(raw, where, '{"bulk": {"successful": "1d"}}').items():
-        item = f'{where}["{name}"]'
-        if problem := pattern_problem(name, item):
-            reader.note(WRONG_VALUE, *problem)
-            continue
-        mapping = reader.mapping(ages, item, '{"successful": "1d"}')
-        found.append((name, reader.options(mapping, AGES, item)))
-    return found
+    scopes, example = ("queues", "tasks"), '{"successful": "1d"}'
+    mapping = reader.mapping(raw, where, example)
+    known = reader.known(mapping, [*AGES, *OWN, *scopes], where)
+    queues, tasks = (
+        reader.by_pattern(known.get(name, {}), AGES, f'{where}["{name}"]', "bulk", example)
+        for name in scopes
+    )
+    ages = {key: known[key] for key in AGES if key in known}
+    own = {key: known[key] for key in OWN if key in known}
+    return Retention(
+        ages={**Retention().ages, **reader.options(ages, AGES, where)},
+        queues=queues,
+        tasks=tasks,
+        **reader.options(own, OWN, where),
+    )

@@ -9,8 +9,10 @@ scheduler.
 from __future__ import annotations
 
 import threading
+from functools import lru_cache
 
 from argus_maint.scheduling import crontask
+from argus_maint.scheduling.pings import Whole
 from argus_maint.scheduling.runner import Runner
 
 _made: list[Runner] = []
@@ -23,14 +25,23 @@ def _runner() -> Runner:
     from argus_maint.database import task_database
     from argus_maint.jobs.performing import performer
     from argus_maint.scheduling.member import Member
+    from argus_maint.scheduling.observers import observers
 
     with _lock:  # the first ticks of several jobs come together
         if not _made:
             using = task_database()
             member = Member(using, crontask.driver())
             member.beat_on(threading.Event())
-            _made.append(Runner(using, member, performer(using, member.name, get_settings().jobs)))
+            perform = performer(using, member.name, get_settings().jobs)
+            _made.append(Runner(using, member, perform, observers()))
         return _made[0]
+
+
+@lru_cache(maxsize=1)
+def _whole() -> Whole:
+    from argus_maint.conf import get_settings
+
+    return Whole(get_settings().ping, _runner().member.host.hostname)
 
 
 def _fire(name: str) -> None:
@@ -45,6 +56,7 @@ def _fire(name: str) -> None:
         watcher.make_sure(watcher.Errand(runner.using, runner.member.name), {name})
         runner.take_over({name: job})
         runner.fire(job)
+        _whole().beat()
     finally:
         connections.close_all()
 

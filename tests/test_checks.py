@@ -266,3 +266,22 @@ def test_the_path_of_a_recorded_exception_stays_where_old_rows_expect_it(name):
 
 def test_an_overdue_task_does_not_swallow_its_end_with_its_own_errors():
     assert not issubclass(exceptions.TaskOverdue, Exception)
+
+
+def test_a_scheduler_that_wins_over_ours_is_a_warning(settings):
+    pytest.importorskip("crontask")
+    settings.INSTALLED_APPS = ["crontask", *RIGHT]
+    assert "has a crontask command of its own" in found()["W003"].msg
+    settings.INSTALLED_APPS = [*RIGHT, "crontask"]
+    assert found() == {}
+
+
+def test_a_job_that_is_a_command_nobody_has_is_an_error(settings):
+    settings.INSTALLED_APPS = RIGHT
+    jobs = {"mine": {"command": "chek", "schedule": "0 6 * * *"}}
+    settings.ARGUS_MAINT = {"RESCUE": {}, "JOBS": jobs}
+    message = found()["E004"]
+    assert message.level == checks.ERROR
+    assert (
+        message.msg
+    ) == 'ARGUS_MAINT["JOBS"]["mine"]: there is no command "chek". Did you mean "check"?'

@@ -15,7 +15,6 @@ from argus_maint.options import (
     Option,
     Reader,
     did_you_mean,
-    duration,
     parse_duration,
     parse_size,
     share,
@@ -148,7 +147,7 @@ def test_a_near_miss_is_answered_with_the_name_that_was_meant():
 
 def test_a_reader_keeps_every_problem_and_every_right_value():
     reader = Reader()
-    table = {"a": Option(duration, "hint a"), "b": Option(duration, "hint b")}
+    table = {"a": Option(parse_duration, "hint a"), "b": Option(parse_duration, "hint b")}
     values = reader.options({"a": 1, "b": "x", "c": 2}, table, "SETTING")
     assert values == {"a": 1.0}
     assert [(p.id, p.hint) for p in reader.problems] == [

@@ -109,13 +109,16 @@ class Archive:
         self.folder, self.redact = Path(folder).resolve(), redact
         self._open: dict[str, _Open] = {}
 
-    def check(self) -> None:
+    def check(self, *, make: bool = True) -> None:
         """Raise ArchiveError where nothing could be written, before anything is read."""
         with _told(self.folder):
-            if not self.folder.exists():
-                self.folder.mkdir(mode=0o700, exist_ok=True)
-                _sync_folder(self.folder.parent)
-            probe = self.folder / f".argus-maint-{secrets.token_hex(4)}"
+            here = self.folder
+            if not here.exists() and make:
+                here.mkdir(mode=0o700, exist_ok=True)
+                _sync_folder(here.parent)
+            elif not here.exists():
+                here = here.parent  # where it would be made
+            probe = here / f".argus-maint-{secrets.token_hex(4)}"
             os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             probe.unlink()
 

@@ -31,7 +31,7 @@ class Archived:
     path: Path
     backend: str
     day: str
-    size: int
+    size: int  # bytes that count
     record: ArchiveFile | None  # None: this database knows nothing of it
 
 
@@ -42,20 +42,20 @@ def files(folder: Path, using: str) -> list[Archived]:
     except OSError as error:
         raise ArchiveError(f"the folder {folder} cannot be read: {error.strerror}") from error
     known = {record.name: record for record in ArchiveFile.objects.using(using).all()}
-    found = [
-        Archived(path, match["alias"], match["day"], size, known.get(path.name))
-        for path, size in paths
-        if (match := _NAME.fullmatch(path.name))
-    ]
+    found = []
+    for path, size in paths:
+        if match := _NAME.fullmatch(path.name):
+            record = known.get(path.name)
+            counts = record.committed if record else size
+            found.append(Archived(path, match["alias"], match["day"], counts, record))
     return sorted(found, key=lambda each: (each.day, each.backend, each.path.name))
 
 
 def lines(file: Archived) -> Iterator[str]:
     """The tasks of a file as lines of JSON."""
-    most = None if file.record is None else file.record.committed
     try:
         with file.path.open("rb") as raw:
-            limited = io.BufferedReader(_Limited(raw, most))
+            limited = io.BufferedReader(_Limited(raw, file.size))
             unpacked = (
                 gzip.GzipFile(fileobj=limited)
                 if file.path.suffix == ".gz"
@@ -72,16 +72,14 @@ def lines(file: Archived) -> Iterator[str]:
 class _Limited(io.RawIOBase):
     """The beginning of a file, up to a length."""
 
-    def __init__(self, raw: io.BufferedReader, most: int | None) -> None:
+    def __init__(self, raw: io.BufferedReader, most: int) -> None:
         self.raw, self.left = raw, most
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        size = len(buffer) if self.left is None else min(len(buffer), self.left)
-        data = self.raw.read(size)
+        data = self.raw.read(min(len(buffer), self.left))
         buffer[: len(data)] = data
-        if self.left is not None:
-            self.left -= len(data)
+        self.left -= len(data)
         return len(data)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from django.db import connections
 
-from argus_maint.backends.space.postgres import long_transactions
-
-LONG = 3600.0  # seconds after which a transaction is worth a word
+from argus_maint.backends.space.postgres import LONG, long_transactions
 
 
 def replica_lag(using: str) -> float:
@@ -24,12 +22,12 @@ def replica_lag(using: str) -> float:
     return float(lag or 0.0)
 
 
-def long_transaction(using: str, longer_than: float = LONG) -> str:
+def long_transaction(using: str) -> str:
     """One line about the oldest transaction that keeps deleted rows from being cleaned up."""
     connection = connections[using]
     if connection.vendor != "postgresql":
         return ""
-    found = long_transactions(connection, longer_than)
+    found = long_transactions(connection, LONG)
     if not found:
         return ""
     who = f"process {found[0].pid}" if found[0].pid else "a prepared transaction"

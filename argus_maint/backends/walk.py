@@ -61,12 +61,17 @@ class Source:
 
 
 class Walk:
-    """Goes through a source up to a time, batch by batch."""
+    """Goes through a source up to a time, batch by batch; a batch is what meets ``where``."""
 
     def __init__(
-        self, source: Source, until: datetime, using: str, since: datetime | None = None
+        self,
+        source: Source,
+        until: datetime,
+        using: str,
+        since: datetime | None = None,
+        where: Condition = Condition(),
     ) -> None:
-        self.source, self.using = source, using
+        self.source, self.using, self.where = source, using, where
         adapt = self.connection.ops.adapt_datetimefield_value
         self.until = adapt(until)
         self.since = None if since is None else adapt(since)
@@ -102,7 +107,7 @@ class Walk:
         begin, last = self.after, edge
         if begin is not None and last is not None and begin[0] == last[0]:
             same = Condition(f"{time} = %s AND {key} > %s AND {key} <= %s", (*begin, last[1]))
-            return [source.fixed & same]
+            return [source.fixed & same & self.where]
         if begin is not None:
             pieces.append(Condition(f"{time} = %s AND {key} > %s", begin))
         between = Condition(f"{time} > %s", (begin[0],)) if begin is not None else self._begin()
@@ -111,7 +116,7 @@ class Walk:
         else:
             pieces.append(between & Condition(f"{time} < %s", (last[0],)))
             pieces.append(Condition(f"{time} = %s AND {key} <= %s", last))
-        return [source.fixed & piece for piece in pieces]
+        return [source.fixed & piece & self.where for piece in pieces]
 
     def delete(self, pieces: Sequence[Condition]) -> int:
         """Delete these rows, a statement a piece; returns how many."""

@@ -21,7 +21,7 @@ from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
 from argus_maint.backends.database import FAILED, SUCCESSFUL, running
-from argus_maint.backends.walk import Condition, Source, any_of, one_of
+from argus_maint.backends.walk import Condition, Source, Walk, any_of, one_of
 from argus_maint.conf import get_settings
 from argus_maint.dbtime import db_now
 from argus_maint.exceptions import TaskQuarantined
@@ -44,7 +44,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One stretch of time of one status."""
+    """One stretch of time of one status; of a table of our own where there is none."""
 
     status: str
     source: Source
@@ -53,7 +53,19 @@ class Step:
     condition: Condition
     # (kind, queue, path) -> whether it goes; None where the condition says it all
     chooses: Callable[[str, str, str], bool] | None = None
-    is_of_tasks: bool = True
+
+    @property
+    def name(self) -> str:
+        """What its rows are counted under."""
+        return self.status or self.source.table.strip('"`')
+
+    def walk(self, using: str) -> Walk:
+        """Through its rows."""
+        return Walk(self.source, self.until, using, self.begin, self.condition)
+
+    def takes(self, queue: str, path: str, exception: str) -> bool:
+        """Whether a task that meets the condition goes."""
+        return self.chooses is None or self.chooses(kind_of(self.status, exception), queue, path)
 
 
 def kind_of(status: str, exception: str) -> str:
@@ -104,22 +116,21 @@ def _what_goes(
         where &= one_of(f"{exactly}queue_name", selection.queues)
 
     def goes(kind: str, queue: str, path: str) -> bool:
-        limit = retention.age(kind, queue, path)
         matches = not selection.pattern or fnmatchcase(path, selection.pattern)
-        return matches and limit is not None and limit <= age
+        return matches and retention.goes(age, kind, queue, path)
 
     if retention.tasks or selection.pattern:
         return where, goes
     each = [
-        _of_kind(kind, len(kinds) > 1) & rule
+        _of_kind(kind) & rule
         for kind in kinds
         if (rule := _by_queue(retention, kind, age, f"{exactly}queue_name")) is not None
     ]
     return (where & any_of(each) if each else None), None
 
 
-def _of_kind(kind: str, several: bool) -> Condition:
-    if not several:
+def _of_kind(kind: str) -> Condition:
+    if kind == "successful":  # the only one of its status
         return Condition()
     sign = "=" if kind == "quarantined" else "<>"
     return Condition(f"exception_class_path {sign} %s", (QUARANTINED,))
@@ -127,17 +138,9 @@ def _of_kind(kind: str, several: bool) -> Condition:
 
 def _by_queue(retention: Retention, kind: str, age: float, column: str) -> Condition | None:
     """Which queues' rows of a kind go at this age; None: of no queue."""
-    usual = (limit := retention.ages[kind]) is not None and limit <= age
-    others = [
-        queue
-        for queue, _ in retention.queues
-        if ((limit := retention.age(kind, queue, "")) is not None and limit <= age) != usual
-    ]
-    if not usual and not others:
-        return None
-    if not others:
-        return Condition("1 = 1")
-    return one_of(column, others, negate=usual)
+    usual = retention.goes(age, kind, "")
+    others = [queue for queue, _ in retention.queues if retention.goes(age, kind, queue) != usual]
+    return one_of(column, others, negate=usual) if usual or others else None
 
 
 def own_steps(using: str) -> Iterator[Step]:
@@ -146,19 +149,19 @@ def own_steps(using: str) -> Iterator[Step]:
     quote = connections[using].ops.quote_name
     ledger = Source(quote(LedgerEntry._meta.db_table), "acted_at")
     until = now - timedelta(seconds=config.retention.ledger)
-    yield Step("", ledger, None, until, Condition(), is_of_tasks=False)
+    yield Step("", ledger, None, until, Condition())
     # A process that still owns a RUNNING task stays: its row is the evidence against it.
     ended = Condition("state = %s", (Process.State.ENDED.value,))
     processes = Source(quote(Process._meta.db_table), "ended_at", "id", ended)
     until = now - timedelta(seconds=config.process_retention)
     owners = sorted({attempt.owner for attempt in running(using)})
     others = one_of("worker_id", owners, negate=True)
-    yield Step("", processes, None, until, others, is_of_tasks=False)
+    yield Step("", processes, None, until, others)
     # A job's newest tick stays: from it on its next one counts.
     over = Condition("state <> %s", (Run.State.RUNNING.value,))
     runs = Source(quote(Run._meta.db_table), "started_at", "id", over)
     until = now - timedelta(seconds=config.retention.runs)
-    yield Step("", runs, None, until, _not_the_newest(using), is_of_tasks=False)
+    yield Step("", runs, None, until, _not_the_newest(using))
 
 
 def _not_the_newest(using: str) -> Condition:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FIRST, LEAST, MOST = 500, 10, 50_000  # rows of a batch
+FIRST, LEAST, MOST = 500, 10, 50_000  # rows of a batch, or pages
 AIM = 0.8  # of the target: what a batch takes varies
 PATIENCE = 1.0  # seconds for a lock
 LONGEST = 10.0  # seconds between tries while others hold a lock
@@ -23,7 +23,7 @@ class Pace:
     target: float
     duty: float
     size: int = FIRST
-    most: int = MOST
+    least: int = LEAST
     refused: int = 0  # locks waited for in vain, in a row
 
     def took(self, rows: int, seconds: float) -> None:
@@ -35,7 +35,7 @@ class Pace:
             self.size = int(min(max(ideal, self.size / 2), self.size * 2))
         else:
             self.size *= 2
-        self.size = min(max(self.size, LEAST), self.most)
+        self.size = min(max(self.size, self.least), MOST)
 
     def pause(self, seconds: float) -> float:
         """Seconds to rest after a batch that took so long, reading included."""
@@ -44,5 +44,5 @@ class Pace:
     def locked(self) -> float:
         """Somebody holds what we need; returns the seconds to leave them alone."""
         self.refused += 1
-        self.size = max(self.size // 2, LEAST)
+        self.size = max(self.size // 2, self.least)
         return float(min(0.1 * 2**self.refused, LONGEST))

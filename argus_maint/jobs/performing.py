@@ -10,6 +10,9 @@
 - a **command** runs as a process of its own, so that it can be ended at its time limit;
   what it prints last and its exit status are kept, and a status other than 0 is a failure.
 
+With ``run_on: "worker"`` a scheduled run is put into the task queue instead, and the worker
+that takes it does the same (``jobs.on_worker``); a run by hand is done at once.
+
 A target that cannot be imported, or an unknown command, is a failure that says so.
 """
 
@@ -29,7 +32,7 @@ from django.utils.module_loading import import_string
 
 from argus_maint.clock import now
 from argus_maint.conf_jobs import Job
-from argus_maint.exceptions import JobError, JobStopped
+from argus_maint.exceptions import HandedOver, JobError, JobStopped
 from argus_maint.jobs import child, passes
 from argus_maint.models import Run
 
@@ -48,6 +51,10 @@ def performer(
     """What does a job and returns its report."""
 
     def perform(job: Job, run: Run) -> Report:
+        if job.run_on == "worker" and run.tick is not None:
+            from argus_maint.jobs.on_worker import run_job
+
+            raise HandedOver(str(run_job.enqueue(job.name, run.pk, run.attempt).id))
         if job.kind == "ours":
             given = passes.Pass(using, noticed_by, job.options, jobs, stopping)
             report: Report = getattr(passes, job.name)(given)

@@ -53,31 +53,30 @@ def plan(order: Order) -> Plan:
     """Count, and estimate. Changes nothing."""
     made, rate = Plan(), None
     for step in steps(order.selection, order.using):
-        walk = Walk(step.source, step.until, order.using, since=step.begin)
+        walk = step.walk(order.using)
         if rate is None:
             rate = _trial(walk, step, order)
-        for row in _counted(walk, step):
+        for row in _counted(walk):
             _add(made, step, row)
     if rate is not None and made.rows:
         made.seconds = made.rows / rate / order.duty
     return made
 
 
-def _counted(walk: Walk, step: Step) -> Iterator[tuple[Any, ...]]:
+def _counted(walk: Walk) -> Iterator[tuple[Any, ...]]:
     """(queue, path, exception, rows, oldest, newest), for each page anew."""
     more = True
     while more:
         edge = walk.edge(PAGE)
-        pieces = [piece & step.condition for piece in walk.batch(edge)]
-        yield from walk.count(GROUP, pieces)
+        yield from walk.count(GROUP, walk.batch(edge))
         more, walk.after = edge is not None, edge
 
 
 def _add(made: Plan, step: Step, row: tuple[Any, ...]) -> None:
     queue, path, exception, rows, oldest, newest = row
-    kind = kind_of(step.status, exception)
-    if step.chooses is not None and not step.chooses(kind, queue, path):
+    if not step.takes(queue, path, exception):
         return
+    kind = kind_of(step.status, exception)
     group = made.groups.setdefault((kind, queue), Group(kind, queue))
     group.rows += rows
     group.oldest = oldest if group.oldest is None else min(group.oldest, oldest)
@@ -86,8 +85,7 @@ def _add(made: Plan, step: Step, row: tuple[Any, ...]) -> None:
 
 def _trial(walk: Walk, step: Step, order: Order) -> float | None:
     """Rows a second, from one batch that is rolled back."""
-    edge = walk.edge(TRIAL)
-    pieces = [piece & step.condition for piece in walk.batch(edge)]
+    pieces = walk.batch(walk.edge(TRIAL))
     began = now()
     try:
         with short_transaction(order.using, PATIENCE):

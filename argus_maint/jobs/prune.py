@@ -18,16 +18,16 @@ With an archive each batch is written and fsynced before its rows are deleted (s
 Rows of our own that are past their retention go in the same way: the ledger of rescues,
 and processes that ended.
 
-Options (``Order``): ``using``; ``selection``; ``target`` seconds of held lock (0.05); ``duty``
-(0.25); ``max_seconds`` and ``max_rows`` (None: no end); ``max_replica_lag`` seconds (30);
-``archive``; ``tell``, called after every batch.
+Options (``Order``): ``using``; ``selection``; ``target`` seconds of held lock; ``duty``;
+``max_seconds`` and ``max_rows`` (None: no end); ``max_replica_lag`` seconds; ``archive``;
+``tell``, called after every batch.
 
 A row that cannot go (a site's foreign key, a trigger, a value that cannot be archived) is left,
 and told of; the others go.
 
 Raises ``ArchiveError`` when the archive cannot be written; nothing is deleted then that was
 not archived. Errors of the database that waiting may mend are waited for up to
-``GIVE_UP`` times in a row, then raised.
+``GIVE_UP`` times in a row, then raised; others, such as a missing table, at once.
 
 Events: ``prune.batch``, ``prune.locked``, ``prune.lagging`` (a replica is behind),
 ``prune.left`` (a row that cannot go), ``prune.done``.
@@ -41,6 +41,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from django.db import IntegrityError
 from django.utils.module_loading import import_string
@@ -51,10 +52,10 @@ from argus_maint.backends.wal import Wal
 from argus_maint.backends.walk import Condition, Place, Walk
 from argus_maint.clock import now
 from argus_maint.conf import get_settings
-from argus_maint.database import TRANSIENT, discard, is_locked, short_transaction
+from argus_maint.database import TRANSIENT, discard, is_locked, short_transaction, what_helps
 from argus_maint.exceptions import ArchiveError
-from argus_maint.jobs.expiry import Selection, Step, kind_of, own_steps, steps
-from argus_maint.jobs.pace import MOST, PATIENCE, Pace
+from argus_maint.jobs.expiry import Selection, Step, own_steps, steps
+from argus_maint.jobs.pace import PATIENCE, Pace
 from argus_maint.log import get_logger
 
 logger = get_logger(__name__)
@@ -73,11 +74,11 @@ class Order:
 
     using: str
     selection: Selection
-    target: float = 0.05
-    duty: float = 0.25
-    max_seconds: float | None = None
+    target: float
+    duty: float
+    max_seconds: float | None
+    max_replica_lag: float
     max_rows: int | None = None
-    max_replica_lag: float = 30.0
     archive: Archive | None = None
     tasks: bool = True
     own_tables: bool = True
@@ -87,7 +88,7 @@ class Order:
 def order_of(using: str, **values: Any) -> Order:
     """An order by the settings; ``values`` win over them.
 
-    Raises ArchiveError when the redaction cannot be imported.
+    Raises ArchiveError when there is no such redaction.
     """
     config = get_settings()
     values.setdefault("selection", Selection(config.retention))
@@ -104,9 +105,12 @@ def archive_in(folder: str) -> Archive:
     if name is None:
         return Archive(folder)
     try:
-        return Archive(folder, import_string(name))
+        redact = import_string(name)
     except ImportError as error:
         raise ArchiveError(f'PRUNE["redact"] cannot be imported: {error}') from error
+    if not callable(redact):
+        raise ArchiveError(f'PRUNE["redact"] is no function: {name}')
+    return Archive(folder, redact)
 
 
 @dataclass(slots=True)
@@ -116,7 +120,6 @@ class Report:
     deleted: Counter[str] = field(default_factory=Counter)  # by status, and by table of ours
     archived: int = 0
     batches: int = 0
-    passed: int = 0  # rows looked at
     left: int = 0  # rows that could not go, each in the log
     refused: int = 0  # locks waited for in vain
     waited_for_replicas: float = 0.0  # seconds
@@ -160,11 +163,9 @@ class _Pass:
             self.order.archive.check()
         try:
             for step in steps(self.order.selection, self.using) if self.order.tasks else ():
-                walk = Walk(step.source, step.until, self.using, since=step.begin)
-                self._through(step.status, walk, step)
+                self._through(step)
             for step in own_steps(self.using) if self.order.own_tables else ():
-                walk = Walk(step.source, step.until, self.using)
-                self._through(step.source.table, walk, step)
+                self._through(step)
         except _Enough as enough:
             self.report.stopped = str(enough)
         finally:
@@ -188,10 +189,10 @@ class _Pass:
             stopped=report.stopped or "no",
         )
 
-    def _through(self, name: str, walk: Walk, step: Step) -> None:
+    def _through(self, step: Step) -> None:
         """Batch after batch, to the end of a walk."""
-        archived = self.order.archive is not None and step.is_of_tasks
-        more = True
+        archived = self.order.archive is not None and bool(step.status)
+        walk, more = step.walk(self.using), True
         while more:
             self._stop_when_enough()
             size, started = self._size(archived, step), now()
@@ -207,20 +208,20 @@ class _Pass:
                 if size > 1:
                     self.narrow = max(1, size // 8)  # towards the row that it is about
                     continue
-                self._leave(error)
+                self._leave(error, edge, step)
                 more, walk.after = edge is not None, edge
                 continue
             more, walk.after, self.errors = edge is not None, edge, 0
             if archived:
                 self.report.archived += deleted
-            self._count(name, deleted, size, held)
+            self._count(step.name, deleted, size, held)
             self.wal.deleted(deleted)
             if more:
                 time.sleep(self.pace.pause(now() - started))
 
     def _size(self, archived: bool, step: Step) -> int:
         """Rows of the next batch."""
-        bounds = [self.pace.size, MOST]
+        bounds = [self.pace.size]
         if archived:
             bounds.append(self.most_read)
         elif step.chooses is not None:
@@ -232,11 +233,12 @@ class _Pass:
             self.narrow = self.narrow * 2 if self.narrow < 64 else 0
         return min(bounds)
 
-    def _leave(self, error: Exception) -> None:
+    def _leave(self, error: Exception, place: Place | None, step: Step) -> None:
         """One row cannot go, and must not keep the others: it stays, and is told of."""
         self.report.left += 1
         text = " ".join(str(error).split())
-        logger.warning("prune.left", error=text)
+        task = place[1] if place is not None and step.status else None
+        logger.warning("prune.left", task_id=task and str(UUID(str(task))), error=text)
         if self.report.left >= MOST_LEFT:
             raise ArchiveError(f"{MOST_LEFT} tasks could not be pruned, the last one: {text}")
 
@@ -251,11 +253,13 @@ class _Pass:
 
     def _delete(self, walk: Walk, edge: Place | None, step: Step) -> tuple[int, float]:
         """Delete one batch; returns how many rows, and the seconds that locks were held."""
-        pieces = [piece & step.condition for piece in walk.batch(edge)]
-        if self.order.archive is not None and step.is_of_tasks:
+        pieces = walk.batch(edge)
+        if self.order.archive is not None and step.status:
             return self._archive(self.order.archive, walk, pieces, step)
         if step.chooses is not None or self._skips_locked(walk):
-            keys = [row[0] for row in self._read(walk, COLUMNS, pieces) if _goes(step, row)]
+            columns = COLUMNS if step.status else COLUMNS[:1]
+            rows = self._read(walk, columns, pieces)
+            keys = [key for key, *about in rows if not about or step.takes(*about)]
             if not keys:
                 return 0, 0.0
             pieces = self._by_key(walk, keys)
@@ -271,7 +275,7 @@ class _Pass:
         columns = (*COLUMNS, *archive.columns(self.using))
         read = self._read(walk, columns, pieces)
         self._bound_memory(read)
-        rows = [row for row in read if _goes(step, row)]
+        rows = [row for row in read if step.takes(*row[1 : len(COLUMNS)])]
         if not rows:
             return 0, 0.0
         keys = [row[0] for row in rows]
@@ -318,9 +322,9 @@ class _Pass:
         """Wait for whoever holds a lock, or for a database that is away."""
         self.errors += 1
         self.report.refused += 1
-        if self.errors > GIVE_UP:
+        if self.errors > GIVE_UP or what_helps(error):
             raise error
-        if not isinstance(error, _Changed) and not is_locked(error):
+        if not is_locked(error):
             discard(self.using)
         wait = self.pace.locked()
         logger.warning("prune.locked", error=str(error).strip(), wait=wait, rows=self.pace.size)
@@ -331,7 +335,6 @@ class _Pass:
         if deleted:
             report.deleted[name] += deleted
         report.batches += 1
-        report.passed += size
         report.worst = max(report.worst, held)
         self.pace.took(size if deleted else 0, held)  # what stays was passed in that time too
         logger.info("prune.batch", what=name, rows=deleted, held=round(held, 4), total=report.rows)
@@ -349,10 +352,3 @@ class _Pass:
             self.report.waited_for_replicas += now() - began
             self._stop_when_enough()
         self.next_look = now() + 1.0
-
-
-def _goes(step: Step, row: Sequence[Any]) -> bool:
-    if step.chooses is None:
-        return True
-    _, queue, path, exception = row[: len(COLUMNS)]
-    return step.chooses(kind_of(step.status, exception), queue, path)

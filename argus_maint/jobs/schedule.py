@@ -3,7 +3,7 @@
 ``look`` compares the ledger with the schedules and returns a report: for each job its
 last tick and what became of it, and in ``problems`` what a person has to see: a tick that
 is ``late`` seconds old and that nobody claimed, a run that failed, was lost, or is past its
-time limit. It changes nothing.
+time limit, schedulers that died and have no heir. It changes nothing.
 
 Event: ``schedule.problem``, once a pass for each, with its ``code`` and the job.
 """
@@ -18,6 +18,7 @@ from argus_maint.conf_jobs import Job
 from argus_maint.dbtime import db_now
 from argus_maint.log import get_logger
 from argus_maint.models import Run
+from argus_maint.observe import schedulers
 from argus_maint.observe.screen import span
 from argus_maint.scheduling import ledger
 
@@ -35,6 +36,9 @@ def look(using: str, jobs: Mapping[str, Job], late: float = LATE) -> dict[str, A
         if job.enabled:
             found = [*_missed(job, last, now, late), *_troubles(job, using)]
             problems += [{"job": job.name, "code": code, "message": text} for code, text in found]
+    for each in schedulers.gone(using, db_now(using))[:1]:
+        text = f"no scheduler is running; {each.name} on {each.hostname} died: manage.py crontask"
+        problems.append({"job": "", "code": "no_scheduler", "message": text})
     for problem in problems:
         logger.warning("schedule.problem", **problem)
     return {"last_ticks": ticks, "problems": problems}

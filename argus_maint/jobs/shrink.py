@@ -1,8 +1,7 @@
 """SQLite after a prune: give free pages back to the disk, in steps nobody notices.
 
-``PRAGMA incremental_vacuum(N)`` holds the write lock while it moves N pages. N follows
-the measured time of the last step, so that the lock is held for about
-``STORAGE["target"]`` seconds; pauses between the steps keep to ``STORAGE["duty"]``.
+``PRAGMA incremental_vacuum(N)`` holds the write lock while it moves N pages: how many, and
+how long it pauses between the steps, is by ``jobs.pace`` and ``STORAGE``'s target and duty.
 ``STORAGE["min_size"]`` of free pages stay, for the rows of the next days. Checkpoints are
 made between the steps, where they hold no lock, and not within a commit.
 
@@ -23,14 +22,14 @@ from django.db import OperationalError
 from argus_maint.backends.space.figures import SqliteFile
 from argus_maint.backends.space.sqlite import file_of, pragma
 from argus_maint.clock import now
-from argus_maint.database import own_session
+from argus_maint.database import is_locked, own_session
 from argus_maint.indexes import FINISHED
 from argus_maint.jobs.acts import LOCK_WAIT, Outcome, Round
+from argus_maint.jobs.pace import Pace
 
 FIRST_STEP = 64  # pages
 CACHE = 16 * 1024  # KiB: the list of free pages is searched at every step
-PATIENCE = 10  # steps in a row that met a lock
-WAL_PAGES = 1000  # checkpoint above it, as SQLite does by itself
+TRIES = 6  # in a row that met a lock
 ROWS_READ = 400  # of each index, by optimize
 
 
@@ -61,7 +60,7 @@ def _give_back(round_: Round, cursor: Any, file: SqliteFile) -> None:
         values = {"bytes_before": before, "bytes_after": after}
         round_.note("incremental_vacuum", Outcome.WOULD, **values)
         return
-    began, stepper, outcome = now(), _Stepper(round_, cursor, file), Outcome.LATER
+    began, stepper, outcome = now(), _Stepper(round_, cursor), Outcome.LATER
     try:
         outcome = stepper.give(surplus)
     finally:  # interrupted, it leaves a trace too
@@ -78,35 +77,36 @@ def _give_back(round_: Round, cursor: Any, file: SqliteFile) -> None:
 class _Stepper:
     """Steps of a size that follows the time they take."""
 
-    def __init__(self, round_: Round, cursor: Any, file: SqliteFile) -> None:
-        self.round, self.cursor, self.wal = round_, cursor, file.journal_mode == "wal"
-        self.pages = FIRST_STEP
-        self.steps = self.waits = self.written = 0
+    def __init__(self, round_: Round, cursor: Any) -> None:
+        self.round, self.cursor = round_, cursor
+        self.pace = Pace(round_.storage.target, round_.storage.duty, FIRST_STEP, least=1)
+        self.steps = self.waits = 0
         self.longest = 0.0
 
     def give(self, surplus: int) -> Outcome:
         """Give back so many pages, or as many as there is time for."""
-        given = waits = 0
+        given = 0
         while given < surplus:
             if not self.round.left:
                 return Outcome.LATER
             try:
-                done, held = self._step(min(self.pages, surplus - given))
+                done, held = self._step(min(self.pace.size, surplus - given))
             except OperationalError as error:
-                if "locked" not in str(error) and "busy" not in str(error):
+                if not is_locked(error):
                     raise
-                waits += 1
-                self.waits += 1
-                if waits == PATIENCE:
+                self.waits, rest = self.waits + 1, self.pace.locked()
+                if self.pace.refused == TRIES:
                     return Outcome.BLOCKED
-                self.pages = max(1, self.pages // 2)
-                self._pause(LOCK_WAIT / 4)
-                continue
-            if not done:  # others have used the free pages
-                break
-            waits, given = 0, given + done
-            self.round.progress("giving free pages back", given, surplus)
-            self._follow(done, held)
+            else:
+                if not done:  # others have used the free pages
+                    break
+                given += done
+                self.round.progress("giving free pages back", given, surplus)
+                self.steps, self.longest = self.steps + 1, max(self.longest, held)
+                self.pace.took(done, held)
+                self.cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                rest = self.pace.pause(held)
+            time.sleep(min(rest, self.round.left))
         return Outcome.DONE
 
     def _step(self, pages: int) -> tuple[int, float]:
@@ -125,22 +125,6 @@ class _Stepper:
                 cursor.execute("ROLLBACK")
             raise
         return done, now() - began
-
-    def _follow(self, done: int, held: float) -> None:
-        """Fit the next step to the target, and pause."""
-        storage = self.round.storage
-        self.steps, self.longest = self.steps + 1, max(self.longest, held)
-        if self.steps > 1:  # the first one has to read what is in nobody's cache
-            factor = storage.target / max(held, 1e-6)
-            self.pages = max(1, int(self.pages * min(2.0, max(0.1, factor * 0.8))))
-        self.written += done
-        if self.wal and self.written >= WAL_PAGES:
-            self.cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            self.written = 0
-        self._pause(held * (1 / storage.duty - 1))
-
-    def _pause(self, seconds: float) -> None:
-        time.sleep(min(seconds, self.round.left))
 
     def summary(self) -> str:
         """For the report."""

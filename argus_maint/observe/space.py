@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from argus_maint.backends.space import Space
@@ -70,49 +70,29 @@ def _postgres(space: Space) -> list[str]:
     dead = space.dead_rows
     if dead is None or dead.dead < max(1000, MANY_DEAD * (dead.live + dead.dead)):
         return lines
-    last = max((each for each in (dead.last_vacuum, dead.last_autovacuum) if each), default=None)
+    last = dead.vacuumed
     if last is None or space.taken_at - last > timedelta(hours=1):
         lines.append(
-            f"{dead.dead:,} dead rows wait for autovacuum, which was last here "
-            f"{_ago(space, last)}: if they stay, look at its settings, or run VACUUM (ANALYZE) "
-            f'"{space.table}"'
+            f"{dead.dead:,} dead rows wait for autovacuum, which was {_here(space, last)}: "
+            f'if they stay, look at its settings, or run VACUUM (ANALYZE) "{space.table}"'
         )
     return lines
 
 
-def _ago(space: Space, moment: Any) -> str:
-    if moment is None:
-        return "never"
-    return f"{span((space.taken_at - moment).total_seconds())} ago"
+def _here(space: Space, moment: datetime | None) -> str:
+    return f"last here {ago(space, moment)}" if moment else "never here"
+
+
+def ago(space: Space, moment: datetime | None) -> str:
+    """How long before the look that was."""
+    return f"{span((space.taken_at - moment).total_seconds())} ago" if moment else "never"
 
 
 def as_dict(space: Space) -> dict[str, Any]:
     """The figures as ``schemas/storage.json`` has them."""
-    dead = space.dead_rows
-    return {
-        "vendor": space.vendor,
-        "table": space.table,
-        "taken_at": iso(space.taken_at),
-        "measured": space.measured,
-        "table_bytes": space.table_bytes,
-        "index_bytes": space.index_bytes,
-        "total_bytes": space.total_bytes,
-        "free_bytes": space.free_bytes,
-        "free_source": space.free_source,
-        "rows": space.rows,
-        "rows_source": space.rows_source,
-        "indexes": [asdict(each) for each in space.indexes],
-        "sqlite": asdict(space.sqlite) if space.sqlite else None,
-        "dead_rows": {
-            "dead": dead.dead,
-            "live": dead.live,
-            "last_vacuum": iso(dead.last_vacuum),
-            "last_autovacuum": iso(dead.last_autovacuum),
-            "last_analyze": iso(dead.last_analyze),
-        }
-        if dead
-        else None,
-        "analyzed_ago": space.analyzed_ago,
-        "long_transactions": [asdict(each) for each in space.long_transactions],
-        "unknown": space.unknown,
+    dead = space.dead_rows and {
+        name: value if isinstance(value, int) else iso(value)
+        for name, value in asdict(space.dead_rows).items()
     }
+    figures = asdict(space) | {"taken_at": iso(space.taken_at), "dead_rows": dead}
+    return {**figures, "total_bytes": space.total_bytes}

@@ -22,7 +22,7 @@ from argus_maint.backends.database import QueueCounts, queue_counts
 from argus_maint.backends.search import short_ids
 from argus_maint.conf import get_settings
 from argus_maint.models import LedgerEntry, Process
-from argus_maint.observe import history
+from argus_maint.observe import history, schedulers
 from argus_maint.observe.census import Census, Running, take
 from argus_maint.observe.screen import span
 
@@ -70,6 +70,7 @@ class Status:
     queues: list[Queue] = field(default_factory=list)
     deaths: list[Deaths] = field(default_factory=list)
     gone: list[Process] = field(default_factory=list)  # supervisors that nobody started again
+    schedulers_gone: list[Process] = field(default_factory=list)  # where none is alive
     rescues: list[LedgerEntry] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     holdings: dict[Any, Running] = field(default_factory=dict)  # by the worker's row
@@ -106,6 +107,7 @@ def gather(using: str, backend: str = "") -> Status:
     status.deaths = _deaths(using, status.census.taken_at)
     if any(each.kind == Process.Kind.SUPERVISOR for each in status.deaths):
         status.gone = _gone(using, status.census)
+    status.schedulers_gone = schedulers.gone(using, status.census.taken_at)
     status.rescues = history.last_rescues(using, RESCUES, backend)
     status.problems = _problems(status)
     status.short = short_ids(_shown_ids(status), using)
@@ -204,6 +206,7 @@ def _problems(status: Status) -> list[Problem]:
         *_unserved(status),
         *_no_worker(status),
         *_stalled(status),
+        *_no_scheduler(status),
         *_silent(status.census),
         *_overdue(status.census),
         *_unregistered(status.census),
@@ -269,6 +272,17 @@ def _stalled(status: Status) -> list[Problem]:
             )
             found.append(Problem("stalled", message, "manage.py maint tasks --state running"))
     return found
+
+
+def _no_scheduler(status: Status) -> list[Problem]:
+    """Schedulers died, and none is alive. A site that never had one is driven by cron."""
+    if not status.schedulers_gone:
+        return []
+    last = status.schedulers_gone[0]
+    assert last.ended_at is not None
+    when = span((status.census.taken_at - last.ended_at).total_seconds())
+    message = f"no scheduler is running; {last.name} on {last.hostname} died {when} ago"
+    return [Problem("no_scheduler", message, "manage.py crontask")]
 
 
 def _silent(census: Census) -> list[Problem]:

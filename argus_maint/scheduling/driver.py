@@ -54,12 +54,22 @@ WORD_EVERY = 60.0  # seconds between two lines about a database that is away
 
 
 class Driver:
-    """One scheduler process. ``look`` is called at each beat that was committed."""
+    """One scheduler process. ``look`` is called at each beat that was committed.
+
+    ``well`` is called after it, unless a job is due that was due at the beat before: then
+    ticks are not being claimed.
+    """
 
     def __init__(
-        self, runner: Runner, jobs: Mapping[str, Job], look: Callable[[], None], manager: Manager
+        self,
+        runner: Runner,
+        jobs: Mapping[str, Job],
+        look: Callable[[], None],
+        manager: Manager,
+        well: Callable[[], None] = lambda: None,
     ) -> None:
         self.runner, self.jobs, self.look, self.manager = runner, jobs, look, manager
+        self.well, self.due = well, set[str]()
         self.member, self.using = runner.member, runner.using
         self.scheduler: Any = crontask.scheduler()
         self.stop = runner.stop
@@ -144,13 +154,17 @@ class Driver:
         else:
             self.member.beat()
         self.look()
+        before, self.due = self.due, set()
         self._sweep()
         self.runner.tell_overdue()
+        if not before & self.due:
+            self.well()
 
     def _sweep(self) -> None:
         """Start what is due and not fired, and what was lost with its process."""
         for job in self.jobs.values():
             if job.name not in self.busy and self.runner.look(job) != Due():
+                self.due.add(job.name)
                 self.pool.submit(self.fire, job.name)
         for run in self.runner.strays():
             if run.job in self.jobs:

@@ -24,9 +24,10 @@ Events: ``job.skipped`` (a tick whose predecessor still runs), ``job.lost``,
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -207,6 +208,8 @@ def finish(run: Run, state: str, report: dict[str, Any], error: str, using: str)
 
     if _through_outages(is_written, using):
         run.state, run.report, run.error = state, report, error[:MOST_TEXT]
+        with contextlib.suppress(*TRANSIENT):
+            run.refresh_from_db(using=using)
         return True
     logger.warning("job.refused", job=run.job, run=run.pk, attempt=run.attempt, state=state)
     return False
@@ -237,11 +240,41 @@ def under_way(using: str) -> Any:
     return Run.objects.using(using).filter(running__gt="", state=Run.State.RUNNING)
 
 
+def hand_over(run: Run, task_id: str, using: str) -> None:
+    """Let a task go on with a run: from now on its row says whether the run is lost."""
+    report = {"task_id": task_id}
+    patiently(lambda: _mine(run, using).update(process=None, report=report))
+
+
+def take(pk: int, attempt: int, holder: Holder, using: str) -> Run | None:
+    """Go on with a run that was handed over; None where it is over, or somebody else's."""
+    rows = Run.objects.using(using)
+    mine = rows.filter(pk=pk, state=Run.State.RUNNING, attempt=attempt)
+    values = {"process": holder.process, "driver": holder.driver, "host": holder.host}
+    return rows.get(pk=pk) if patiently(lambda: mine.update(**values)) else None
+
+
 def lost(using: str, host: Host) -> list[Run]:
-    """Runs whose process is dead: it was found dead, or this host proves it now."""
-    running = list(under_way(using).filter(process__isnull=False))
-    if not running:
-        return []
+    """Runs whose process is dead, by its row or as this host proves now.
+
+    One that was handed to a task is lost when that task is over and has not ended it.
+    """
+    running = list(under_way(using))
+    of_tasks = {run.report["task_id"]: run for run in running if run.report.get("task_id")}
+    by_process = [run for run in running if not run.report.get("task_id")]
+    gone = [of_tasks[each] for each in of_tasks.keys() - _unfinished(of_tasks, using)]
+    return gone + (_of_the_dead(by_process, using, host) if by_process else [])
+
+
+def _unfinished(task_ids: Iterable[str], using: str) -> set[str]:
+    from django_tasks_db.models import DBTaskResult, TaskResultStatus
+
+    open_ = (TaskResultStatus.READY, TaskResultStatus.RUNNING)
+    rows = DBTaskResult.objects.using(using).filter(pk__in=list(task_ids), status__in=open_)
+    return {str(pk) for pk in rows.values_list("pk", flat=True)}
+
+
+def _of_the_dead(running: list[Run], using: str, host: Host) -> list[Run]:
     processes = {run.process for run in running}
     rows = Process.objects.using(using).filter(supervisor__in=processes)
     alive = set()
@@ -289,6 +322,7 @@ def settle(run: Run, job: Job | None, holder: Holder, using: str) -> Run | None:
     values: dict[str, Any] = {"finished_at": DbNow(), "state": Run.State.LOST, "running": None}
     if again:
         values = {"attempt": run.attempt + 1, "started_at": DbNow(), "process": holder.process}
+        values["report"] = {}
         values |= {"driver": holder.driver, "host": holder.host}
 
     def update() -> int:
@@ -298,6 +332,7 @@ def settle(run: Run, job: Job | None, holder: Holder, using: str) -> Run | None:
 
     if not patiently(update):
         return None
+    run.state = run.state if again else Run.State.LOST
     outcome = "rerun" if again else "reported"
     logger.warning(
         "job.lost", job=run.job, run=run.pk, attempt=run.attempt, host=run.host, outcome=outcome

@@ -10,27 +10,34 @@ Using it::
 raises ``JobError`` where it could do a part only; any other exception is a failure too,
 and is logged with its traceback.
 
+Observers are told when a run has begun, and when its end is written down: ``began(run, job)``
+and ``ended(run, job)``, in the thread that runs it. They are told nothing of ticks that are
+skipped, nor of the end of a run that was stopped or taken over. What they raise is logged,
+and changes nothing.
+
 Nothing is due twice: whoever asks, in whatever process, the ledger gives a tick to one.
 Due is what the database's clock says; a host whose clock is a little ahead waits for it.
 
-Events: ``job.started``, ``job.done``, ``job.failed``, ``job.overdue`` (a run that is past
-its time limit and cannot be ended), and those of ``scheduling.ledger``.
+Events: ``job.started``, ``job.done``, ``job.failed``, ``job.error`` (with the traceback of
+what a job raised), ``job.overdue`` (a run that is past its time limit and cannot be ended),
+``observer.error`` (with the traceback of what an observer raised), and those of
+``scheduling.ledger``.
 """
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from argus_maint.clock import now as monotonic
 from argus_maint.conf import get_settings
 from argus_maint.conf_jobs import Job
-from argus_maint.exceptions import JobError, JobStopped
+from argus_maint.exceptions import HandedOver, JobError, JobStopped
 from argus_maint.log import get_logger
 from argus_maint.models import Run
 from argus_maint.scheduling import ledger
@@ -42,6 +49,16 @@ logger = get_logger(__name__)
 
 AHEAD = timedelta(seconds=60)  # a host's clock that is further ahead is not waited for
 Perform = Callable[[Job, Run], dict[str, Any]]
+
+
+class Observer(Protocol):
+    """Who wants to know of runs."""
+
+    def began(self, run: Run, job: Job) -> None:
+        """It is about to be performed."""
+
+    def ended(self, run: Run, job: Job) -> None:
+        """It is DONE, FAILED, or LOST and not run again."""
 
 
 @dataclass(slots=True)
@@ -57,8 +74,11 @@ class Under:
 class Runner:
     """What one process runs."""
 
-    def __init__(self, using: str, member: Member, perform: Perform) -> None:
+    def __init__(
+        self, using: str, member: Member, perform: Perform, observers: Iterable[Observer] = ()
+    ) -> None:
         self.using, self.member, self.perform = using, member, perform
+        self.observers = tuple(observers)
         self.under_way: dict[int, Under] = {}
         self.claiming = 0
         self.stop = threading.Event()  # nothing is begun any more
@@ -113,6 +133,11 @@ class Runner:
         assert under is not None
         return self._run(under, job)
 
+    def go_on(self, run: Run, job: Job) -> Run:
+        """Do a run that was claimed for this process."""
+        under = self.under_way[run.pk] = Under(run, job)
+        return self._run(under, job)
+
     def take_over(self, jobs: dict[str, Job]) -> list[Run]:
         """Settle the runs whose process died: run again what says so, and report the others."""
         runs = []
@@ -125,6 +150,8 @@ class Runner:
                 under = self._begin(again, job)
             if under is not None and job is not None:
                 runs.append(self._run(under, job))
+            elif job is not None and run.state == Run.State.LOST:
+                self._observe("ended", run, job)
         return runs
 
     def tell_overdue(self) -> None:
@@ -176,11 +203,16 @@ class Runner:
         logger.info("job.started", job=job.name, run=run.pk, tick=_iso(run.tick))
         state, report, error = Run.State.FAILED, {}, "interrupted"
         try:
+            if not self._is_handed_over(run, job):
+                self._observe("began", run, job)
             report = _plain(self.perform(job, run))
             state, error = Run.State.DONE, ""
         except JobStopped:
             # RUNNING under a process that is going: whoever sees that takes it over.
             state = Run.State.RUNNING
+        except HandedOver as handed:
+            state = Run.State.RUNNING
+            ledger.hand_over(run, handed.task_id, self.using)
         except JobError as failure:
             report, error = _plain(failure.report), str(failure)
         except (Exception, SystemExit) as failure:
@@ -203,8 +235,24 @@ class Runner:
         if not ledger.finish(run, state, report, error, self.using):
             run.state, run.error = Run.State.LOST, "it was taken for lost, and taken over"
         self.under_way.pop(run.pk, None)
-        log = logger.info if run.state == Run.State.DONE else logger.error
-        log(f"job.{run.state}", job=run.job, run=run.pk, seconds=seconds, error=run.error)
+        if run.state == Run.State.DONE:
+            logger.info("job.done", job=run.job, run=run.pk, seconds=seconds)
+        else:
+            logger.error("job.failed", job=run.job, run=run.pk, seconds=seconds, error=run.error)
+        if run.state != Run.State.LOST and under.job is not None:
+            self._observe("ended", run, under.job)
+
+    @staticmethod
+    def _is_handed_over(run: Run, job: Job) -> bool:
+        """Whether a worker does it: to it the run begins."""
+        return job.run_on == "worker" and run.tick is not None
+
+    def _observe(self, moment: Literal["began", "ended"], run: Run, job: Job) -> None:
+        for each in self.observers:
+            try:
+                (each.began if moment == "began" else each.ended)(run, job)
+            except Exception:
+                logger.exception("observer.error", observer=type(each).__name__, job=run.job)
 
     def _wait_for_the_database(self, job: Job) -> None:
         """What fired this by a clock that is a little ahead of the database's has come early."""

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import call_command
 
 from argus_maint.models import Process
 from tests import tasks
+from tests.commands.calls import maint
 from tests.lab import Lab, gone, until
-
-
-def _maint(*arguments: str) -> str:
-    out = io.StringIO()
-    call_command("maint", *arguments, stdout=out)
-    return out.getvalue()
 
 
 def test_a_task_that_hangs_is_ended_and_failed_and_its_neighbour_goes_on(lab: Lab) -> None:
@@ -27,7 +20,7 @@ def test_a_task_that_hangs_is_ended_and_failed_and_its_neighbour_goes_on(lab: La
     hangs, other = tasks.sleep.enqueue(600), tasks.wait_for.enqueue(lab.path("go"))
     pid, neighbour = lab.holder(hangs).pid, lab.holder(other).pid
 
-    out = _maint("fail", str(hangs.id), "--kill", "--why", "it hangs")
+    out = maint("fail", str(hangs.id), "--kill", "--why", "it hangs")
 
     assert "1 failed" in out
     assert "its worker was ended" in out
@@ -52,7 +45,7 @@ def test_a_task_that_heeds_no_signal_runs_again_on_another_worker(lab: Lab) -> N
     lab.worker("--lease=3").ready()
     result = tasks.sleep.enqueue(600)
     os.kill(lab.holder(result).pid, signal.SIGSTOP)
-    _maint("requeue", str(result.id), "--kill")
+    maint("requeue", str(result.id), "--kill")
     row = until(lambda: len(lab.row(result).worker_ids) == 2 and lab.row(result))
     (entry,) = lab.ledger(result)
     assert (entry.verdict, entry.action, entry.exit_signal) == ("manual", "requeued", "SIGKILL")
@@ -66,7 +59,7 @@ def test_a_wish_outlives_the_keeper(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
     lab.holder(result)
     os.kill(web.keeper_pid(), signal.SIGSTOP)
     with pytest.raises(SystemExit):
-        _maint("fail", str(result.id), "--kill")
+        maint("fail", str(result.id), "--kill")
     os.kill(web.keeper_pid(), signal.SIGKILL)
     row = lab.until_status(result, "FAILED")
     assert row.exception_class_path == "argus_maint.exceptions.TaskDiscarded"
@@ -80,7 +73,7 @@ def test_what_the_worker_does_next_is_not_ended(lab: Lab, monkeypatch: pytest.Mo
     result = tasks.wait_for.enqueue(lab.path("go"))
     owner: Any = lab.holder(result)
     with pytest.raises(SystemExit):
-        _maint("fail", str(result.id), "--kill")
+        maint("fail", str(result.id), "--kill")
     assert Process.objects.get(pk=owner.pk).info["wish"]["task_id"] == str(result.id)
     os.kill(web.keeper_pid(), signal.SIGSTOP)
     Path(lab.path("go")).touch()

@@ -5,18 +5,17 @@ from __future__ import annotations
 import io
 import json
 import os
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import call_command
 from django.db import connection
 
 from argus_maint.dbtime import db_now
 from argus_maint.models import StorageSample
+from tests.commands.calls import as_json, maint, shell, wrong
 from tests.jobs.space import analyze, fill
 from tests.schemas import validate
 
@@ -24,15 +23,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def _maint(*arguments: str) -> str:
-    out = io.StringIO()
-    call_command("maint", "storage", *arguments, stdout=out, stderr=io.StringIO())
-    return out.getvalue()
+    return maint("storage", *arguments)
 
 
 def _json(*arguments: str) -> Any:
-    value = json.loads(_maint(*arguments, "--json"))
-    validate("storage", value)
-    return value
+    return as_json("storage", "storage", *arguments)
 
 
 def test_it_shows_figures_growth_and_a_date_in_plain_text() -> None:
@@ -46,6 +41,15 @@ def test_it_shows_figures_growth_and_a_date_in_plain_text() -> None:
     assert "reaches 1.0 GiB" in out
     assert "\x1b" not in out
     assert not any(line.endswith(" ") for line in out.splitlines())
+
+
+def test_of_an_empty_table_nobody_can_tell_how_it_grows() -> None:
+    analyze()
+    assert _json()["growth"]["source"] == "unknown"
+    out = _maint()
+    assert "GROWTH  not known" in out
+    assert "so nobody can tell when it reaches 1.0 GiB" in out
+    assert "at this rate" not in out
 
 
 def test_json_of_a_look_and_of_a_pass() -> None:
@@ -113,22 +117,13 @@ def test_what_is_in_the_way_is_named_and_exits_1() -> None:
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(arguments: list[str], line: str) -> None:
-    with pytest.raises(CommandError) as error:
-        _maint(*arguments)
-    assert line in str(error.value) or "expected one argument" in str(error.value)
-    assert "\n" not in str(error.value)
+    said = wrong("storage", *arguments)
+    assert line in said or "expected one argument" in said
 
 
 @pytest.mark.parametrize("arguments", [["--reaches=-5G"], ["--reaches", "10X"], ["--dry-run"]])
 def test_on_the_command_line_too(arguments: list[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "django", "maint", "storage", *arguments],
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = shell("storage", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
@@ -158,14 +153,8 @@ def test_it_works_where_the_router_sends_the_task_table(
     fill(200)
     (tmp_path / "routed.py").write_text(ROUTED)
     path = f"{tmp_path}{os.pathsep}{child_env['PYTHONPATH']}"
-    done = subprocess.run(
-        [sys.executable, "-m", "django", "maint", "storage", "--run", "--json"],
-        env={**child_env, "DJANGO_SETTINGS_MODULE": "routed", "PYTHONPATH": path},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    env = {**child_env, "DJANGO_SETTINGS_MODULE": "routed", "PYTHONPATH": path}
+    done = shell("storage", "--run", "--json", env=env)
     assert done.returncode == 0, done.stderr
     value = json.loads(done.stdout)
     validate("storage", value)

@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 from django.test import override_settings
 from django_tasks_db.models import DBTaskResult
 
 from argus_maint.exceptions import TaskQuarantined
+from argus_maint.jobs.prune import Report
 from argus_maint.models import LedgerEntry
 from argus_maint.retention import DAY
 from tests import rows
@@ -71,6 +73,14 @@ def test_a_dry_run_says_what_would_go_and_deletes_nothing(old: list[Any]) -> Non
     assert DBTaskResult.objects.count() == 3
 
 
+def test_where_patterns_decide_a_dry_run_names_no_age(old: list[Any]) -> None:
+    setting = {"RETENTION": {"tasks": {"shop.*": {"failed": "1d"}}}}
+    with override_settings(ARGUS_MAINT=setting):
+        ages = {each["status"]: each["retention"] for each in as_json("--dry-run")["groups"]}
+        assert ages == {"successful": 14 * DAY, "failed": None}
+        assert "by task" in run("prune", "--dry-run")
+
+
 def test_it_tells_what_was_done(old: list[Any]) -> None:
     report = as_json("--max-rows=2")
     assert (report["rows"], report["stopped"]) == (2, "max_rows")
@@ -111,6 +121,10 @@ def test_our_own_records_stay_when_only_some_tasks_are_meant(old: list[Any]) -> 
         (["--backend=nowhere"], "TASKS has no backend 'nowhere'"),
         (["--task=no.such.*"], "no task's path matches 'no.such.*'"),
         (["--task= "], "an empty pattern"),
+        (["--queue="], "argument --queue: it is empty"),
+        (["--queue=,"], "argument --queue: it is empty"),
+        (["--backend="], "argument --backend: it is empty"),
+        (["--archive="], "argument --archive: it is empty"),
         (["--duty=0"], "'0' is not a number above 0"),
         (["--duty=nan"], "'nan' is not a number above 0"),
         (["--max-rows=0"], "'0' is not a whole number"),
@@ -123,6 +137,13 @@ def test_what_is_asked_for_wrongly_deletes_nothing(
     status, complaint = refused("prune", *arguments)
     assert says in complaint
     assert status == 2 or complaint.startswith("Error: ")  # argparse's own, 2 on a command line
+
+
+def test_a_redaction_that_is_none_is_a_wrong_setting(old: list[Any], tmp_path: Path) -> None:
+    for redact in ("no.such", "tests.tasks.__doc__"):
+        setting = {"PRUNE": {"archive": str(tmp_path), "redact": redact}}
+        with override_settings(ARGUS_MAINT=setting):
+            assert refused("prune")[0] == 2
 
 
 def test_a_setting_shorter_than_an_hour_has_to_be_forced(old: list[Any]) -> None:
@@ -143,6 +164,28 @@ def test_archives_as_json(old: list[Any], tmp_path: Path) -> None:
     validate("archive", value)
     (file,) = value["files"]
     assert (file["tasks"], file["backend"]) == (3, "default")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["bulk", "--task=*", "--folder"],
+        ["--task=*", "bulk", "--folder"],
+        ["--task=*", "--folder", "", "bulk"],
+        ["--task=*", "--folder", "", "--", "bulk"],
+    ],
+)
+def test_the_text_of_grep_may_stand_anywhere(
+    old: list[Any], tmp_path: Path, arguments: list[str]
+) -> None:
+    folder = str(tmp_path)
+    run("prune", f"--archive={folder}")
+    at = arguments.index("--folder") + 1
+    out = run("archive", "grep", *arguments[:at], folder, *arguments[at + 1 :])
+    assert [json.loads(line)["queue_name"] for line in out.splitlines()] == ["bulk"]
+    assert refused("archive", "grep", "--task=*", f"--folder={folder}", "one", "two")[1].endswith(
+        "unrecognized arguments: one two"
+    )
 
 
 # -- the drop-in ----------------------------------------------------------------------
@@ -190,6 +233,32 @@ def test_the_drop_in_refuses_what_is_wrong(old: list[Any]) -> None:
         2,
         "backend 'default' has no queue 'defualt'. Did you mean \"default\"?",
     )
+
+
+def test_the_drop_in_needs_an_age_that_a_date_can_bear(old: list[Any]) -> None:
+    for flag in ("--min-age-days", "--failed-min-age-days"):
+        status, says = refused(f"{flag}=99999999", command="prune_db_task_results")
+        assert (status, says) == (2, "an age is at most 36500 days")
+
+
+def test_the_drop_in_says_in_one_line_why_it_cannot_go_on(
+    old: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(error: BaseException) -> Any:
+        return lambda order: (_ for _ in ()).throw(error)
+
+    module = "argus_maint.management.commands.prune_db_task_results.prune"
+    monkeypatch.setattr(module, fails(OperationalError("connection\nrefused")))
+    assert refused(command="prune_db_task_results") == (
+        1,
+        "The database does not answer: connection refused",
+    )
+    monkeypatch.setattr(module, lambda order: Report(left=2))
+    assert refused(command="prune_db_task_results")[0] == 1
+    monkeypatch.setattr(module, fails(KeyboardInterrupt()))
+    with pytest.raises(SystemExit) as exit:
+        run(command="prune_db_task_results")
+    assert exit.value.code == 130
 
 
 # -- real command lines ------------------------------------------------------------------

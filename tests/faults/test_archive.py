@@ -76,15 +76,21 @@ def test_a_redaction_has_the_say(tmp_path: Path) -> None:
     assert [set(task) for task in archived(tmp_path)] == [{"id", "args"}] * 3
 
 
-@pytest.mark.parametrize("redact", ["no.such.module.x", f"{__name__}.ids", f"{__name__}.Counter"])
-def test_a_redaction_that_is_none_deletes_nothing(tmp_path: Path, redact: str) -> None:
-    expired(3)
+@pytest.mark.parametrize(
+    "redact",
+    ["no.such.module.x", f"{__name__}.ids", f"{__name__}.Counter", "tests.tasks.__doc__"],
+)
+def test_a_redaction_that_is_none_deletes_nothing(
+    tmp_path: Path, redact: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = expired(3)
     with override_settings(ARGUS_MAINT={"PRUNE": {"archive": str(tmp_path), "redact": redact}}):
         if redact.endswith("Counter"):  # any dict will do
             assert prune(order_of("default")).rows == 3
             return
         if redact.startswith(__name__):
             assert prune(order_of("default")).left == 3
+            assert all(f"event=prune.left task_id={row.pk} " in caplog.text for row in made)
         else:
             with pytest.raises(ArchiveError, match="redact"):
                 prune(order_of("default"))

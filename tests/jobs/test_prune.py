@@ -9,9 +9,10 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
 from django.test import override_settings
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
@@ -194,7 +195,7 @@ def test_our_own_records_have_a_retention_of_their_own() -> None:
     report = now()
     assert set(LedgerEntry.objects.values_list("pk", flat=True)) == {recent.pk}
     assert set(Process.objects.values_list("pk", flat=True)) == {busy.pk}
-    assert report.rows == 2
+    assert report.deleted == {"argus_maint_ledgerentry": 1, "argus_maint_process": 1}
     assert dead.pk != busy.pk
 
 
@@ -221,20 +222,24 @@ def other_connection(work: Callable[[Any], None]) -> threading.Thread:
     return thread
 
 
+@pytest.mark.parametrize("model", [DBTaskResult, LedgerEntry])
 def test_what_another_transaction_holds_is_left_for_the_next_time(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, model: Any
 ) -> None:
     if connection.vendor == "sqlite":
         pytest.skip("SQLite locks no rows")
     monkeypatch.setattr(module, "PATIENCE", 0.2)
     made = expired(30)
+    if model is LedgerEntry:
+        made = [rows.entry(row, since=400 * DAY) for row in made]
+        DBTaskResult.objects.all().delete()
     held, done = threading.Event(), threading.Event()
 
     def hold(other: Any) -> None:
         from django.db import transaction
 
         with transaction.atomic():
-            DBTaskResult.objects.select_for_update().get(pk=made[7].pk)
+            model.objects.select_for_update().get(pk=made[7].pk)
             held.set()
             done.wait(60)
 
@@ -247,7 +252,7 @@ def test_what_another_transaction_holds_is_left_for_the_next_time(
         thread.join()
     assert report.rows == 29
     assert report.refused >= module.SKIP_AFTER
-    assert {str(pk) for pk in left()} == {str(made[7].pk)}
+    assert [row.pk for row in model.objects.all()] == [made[7].pk]
     assert now().rows == 1
 
 
@@ -277,6 +282,14 @@ def test_a_writer_that_holds_the_database_is_waited_for(monkeypatch: pytest.Monk
     thread.join()
     assert report.rows == 30
     assert report.refused >= 1
+
+
+def test_a_missing_table_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = OperationalError("no such table: django_tasks_database_dbtaskresult")
+    monkeypatch.setattr(Walk, "edge", Mock(side_effect=error))
+    monkeypatch.setattr(module.time, "sleep", Mock(side_effect=AssertionError("it waits")))
+    with pytest.raises(OperationalError, match="no such table"):
+        now()
 
 
 def test_the_size_of_a_batch_follows_its_time() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import uuid
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from argus_maint.models import Process
 from argus_maint.observe.document import as_dict
 from argus_maint.observe.render import status_page
 from argus_maint.observe.status import Status, gather
@@ -87,3 +89,42 @@ def test_the_head_counts_the_living_only() -> None:
     rows.process("gone", pid=rows.dead_pid())
     rows.process("far", 0, kind="supervisor", host=rows.elsewhere(), silent=60)
     assert "PROCESSES  1 worker" in _page(gather(USING))
+
+
+def _scheduler(driver: str, **values: Any) -> None:
+    row = rows.process(f"s{uuid.uuid4().hex[:6]}", kind="scheduler", **values)
+    Process.objects.filter(pk=row.pk).update(info={"driver": driver})
+
+
+def _lost(minutes: int) -> dict[str, Any]:
+    return {"state": "ended", "reason": "lost", "ended_at": rows.ago(60 * minutes)}
+
+
+def test_a_scheduler_that_died_with_no_other_alive_is_a_problem() -> None:
+    rows.process("w")
+    _scheduler("crontask", **_lost(5))
+    (problem,) = gather("default").problems
+    assert (problem.code, problem.command) == ("no_scheduler", "manage.py crontask")
+    assert "died 5m ago" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("driver", "values"),
+    [
+        ("crontask", {}),  # another is alive
+        ("apscheduler", {"state": "ended", "reason": "stopped", "ended_at": rows.ago(60)}),
+    ],
+)
+def test_where_another_goes_on_or_was_stopped_on_purpose_it_is_none(
+    driver: str, values: dict[str, Any]
+) -> None:
+    rows.process("w")
+    _scheduler("crontask", **_lost(5))
+    _scheduler(driver, **values)
+    assert gather("default").problems == []
+
+
+def test_a_command_of_a_crontab_that_was_killed_is_no_scheduler() -> None:
+    rows.process("w")
+    _scheduler("cron", **_lost(5))
+    assert gather("default").problems == []

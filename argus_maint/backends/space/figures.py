@@ -64,6 +64,11 @@ class DeadRows:
     last_autovacuum: datetime | None
     last_analyze: datetime | None  # by hand or by itself
 
+    @property
+    def vacuumed(self) -> datetime | None:
+        """When it last was, by hand or by itself."""
+        return max(filter(None, (self.last_vacuum, self.last_autovacuum)), default=None)
+
 
 @dataclass(frozen=True, slots=True)
 class LongTransaction:

@@ -24,9 +24,10 @@ from argus_maint.database import task_database
 from argus_maint.jobs import rescue
 from argus_maint.jobs.performing import performer
 from argus_maint.management.checking import WrongJobsApart
-from argus_maint.scheduling import crontask
+from argus_maint.scheduling import crontask, observers
 from argus_maint.scheduling.driver import Driver
 from argus_maint.scheduling.member import Member
+from argus_maint.scheduling.pings import Whole
 from argus_maint.scheduling.runner import Runner
 from argus_maint.workers import messenger
 from argus_maint.workers.liveness import Watch
@@ -76,16 +77,20 @@ class Command(WrongJobsApart):
             driver.run(lambda: self.stdout.write(self.style.SUCCESS("Starting scheduler…")))
         finally:
             self.stdout.write(self.style.NOTICE("Shutting down scheduler…"))
-            if not driver.end():
+            ended = driver.end()
+            observers.flush()
+            if not ended:
                 self.stdout.flush()
                 os._exit(0)  # a thread that cannot be ended is not waited for
 
     def _driver(self, name: str, manager: Manager) -> Driver:
-        using, jobs = task_database(), get_settings().jobs
+        using, settings = task_database(), get_settings()
+        jobs = settings.jobs
         member = Member(using, crontask.driver(), name)
         perform = performer(using, member.name, jobs, stopping=lambda: runner.stop.is_set())
-        runner = Runner(using, member, perform)
-        return Driver(runner, jobs, _look(member), manager)
+        runner = Runner(using, member, perform, observers.observers())
+        whole = Whole(settings.ping, member.host.hostname)
+        return Driver(runner, jobs, _look(member), manager, whole.beat)
 
     def _stopper(self, driver: Driver) -> Any:
         def stop(number: int, frame: FrameType | None) -> None:

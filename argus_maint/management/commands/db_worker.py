@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import threading
-from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
 from importlib.metadata import version
 from typing import Any
 from uuid import uuid4
@@ -43,6 +43,15 @@ from argus_maint.workers.worker import Worker, WorkerOptions, obey_only_the_pipe
 logger = log.get_logger(__name__)
 
 SIGN_OFF = 2.0  # seconds a reload waits for the task in hand to be given back
+STOCK = {  # what the stock command's options do here
+    "--reload": "One worker in one process, restarted when code changes, without a supervisor "
+    "and with no time for tasks to finish: for development (default: DEBUG, unless "
+    "--processes is above 1 or --batch is given).",
+    "--max-tasks": "Replace a worker after this many tasks; with --batch it ends instead "
+    "(default: never).",
+    "--worker-id": "Name of this supervisor, for people. Its workers get unique ids that "
+    "start with it (default: host name and a random part).",
+}
 
 
 def _wrong(line: str) -> CommandError:
@@ -81,6 +90,11 @@ class Command(WrongJobsApart, StockCommand):
                 help="Queues to exclude. Separate multiple with a comma.",
             )
         parser.set_defaults(reload=None, worker_id=None)
+        for option, help_ in STOCK.items():
+            parser._option_string_actions[option].help = help_
+        self._add_ours(parser)
+
+    def _add_ours(self, parser: ArgumentParser) -> None:
         ours = parser.add_argument_group(
             "supervision (argus_maint)", "A TIME is a number of seconds, or such as 30s, 10m or 2h."
         )
@@ -121,24 +135,6 @@ class Command(WrongJobsApart, StockCommand):
             help="Replace a worker whose resident memory after a task is above this, "
             "like 512M (default: never).",
         )
-        for action in parser._actions:
-            if "--reload" in action.option_strings:
-                action.help = (
-                    "One worker in one process, restarted when code changes, without a supervisor "
-                    "and with no time for tasks to finish: for development (default: DEBUG, unless "
-                    "--processes is above 1 or --batch is given)."
-                )
-            if "--max-tasks" in action.option_strings:
-                action.help = (
-                    "Replace a worker after this many tasks; with --batch it ends instead "
-                    "(default: never)."
-                )
-            if "--worker-id" in action.option_strings:
-                action.help = (
-                    "Name of this supervisor, for people. Its workers get unique ids that "
-                    "start with it (default: host name and a random part)."
-                )
-                action.default = SUPPRESS if action.default is SUPPRESS else None
 
     def configure_logging(self, verbosity: int) -> None:
         """As the stock command: a logger nobody has given a handler writes to stdout."""
@@ -160,54 +156,25 @@ class Command(WrongJobsApart, StockCommand):
         except ValueError as error:
             raise _wrong(f"--lease: {error}") from error
         reload = self._reload(options)
-        host = this_host()
-        incarnation = new_incarnation()
+        host, incarnation = this_host(), new_incarnation()
         name = options["worker_id"] or f"{host.hostname[:40]}-{incarnation[:6]}"
         queues = self._queues(options)
+        common = {key: options[key] for key in ("batch", "max_tasks")}
+        common |= {"name": name, "incarnation": incarnation, "beat": beat}
+        of_worker = ("interval", "startup_delay", "max_rss", "time_limit")
         worker_options = WorkerOptions(
-            queues=queues,
-            interval=options["interval"],
-            batch=options["batch"],
-            startup_delay=options["startup_delay"],
-            max_tasks=options["max_tasks"],
-            max_rss=options["max_rss"],
-            time_limit=options["time_limit"],
-            name=name,
-            incarnation=incarnation,
-            beat=beat,
+            queues=queues, **common, **{key: options[key] for key in of_worker}
         )
-        group = Group(
-            supervisor=uuid4(),
-            name=name,
-            host=host,
-            lease=lease,
-            info={
-                "queues": list(queues.names),
-                "excluded": list(queues.excluded),
-                "backend": queues.backend_name,
-                "processes": options["processes"],
-                "reload": reload,
-                "python": sys.version.split()[0],
-                "django": get_version(),
-                "django_tasks_db": version("django-tasks-db"),
-                "argus_maint": __version__,
-            },
+        limits = SupervisorOptions(
+            processes=options["processes"], grace=options["grace"], lease=lease, **common
         )
-        crew = _Crew(group, worker_options, beat, config.process_retention)
+        info = self._info(queues, options["processes"], reload)
+        group = Group(uuid4(), name, host, lease, info)
+        crew = _Crew(group, worker_options, config.process_retention)
         close_all()
         if reload:
             run_with_reloader(crew.run_in_process)
             return
-        limits = SupervisorOptions(
-            processes=options["processes"],
-            grace=options["grace"],
-            lease=lease,
-            beat=beat,
-            batch=options["batch"],
-            max_tasks=options["max_tasks"],
-            name=name,
-            incarnation=incarnation,
-        )
         board = Board(options["processes"])
         with output.never_waiting():
             status = Supervisor(
@@ -218,6 +185,20 @@ class Command(WrongJobsApart, StockCommand):
             ).run()
         if status:
             sys.exit(status)
+
+    def _info(self, queues: Queues, processes: int, reload: bool) -> dict[str, Any]:
+        """What the rows of the processes say about them."""
+        return {
+            "queues": list(queues.names),
+            "excluded": list(queues.excluded),
+            "backend": queues.backend_name,
+            "processes": processes,
+            "reload": reload,
+            "python": sys.version.split()[0],
+            "django": get_version(),
+            "django_tasks_db": version("django-tasks-db"),
+            "argus_maint": __version__,
+        }
 
     def _refuse(self, options: dict[str, Any]) -> None:
         """What the stock parser lets through, and its worker then trips over."""
@@ -254,8 +235,8 @@ class Command(WrongJobsApart, StockCommand):
 class _Crew:
     """What the processes of one supervisor run."""
 
-    def __init__(self, group: Group, options: WorkerOptions, beat: float, retention: float) -> None:
-        self.group, self.options, self.beat, self.retention = group, options, beat, retention
+    def __init__(self, group: Group, options: WorkerOptions, retention: float) -> None:
+        self.group, self.options, self.retention = group, options, retention
 
     def work(self, slot: Slot, number: int, orders: int, stack: int) -> None:
         """The life of a worker process."""
@@ -333,7 +314,7 @@ class _Crew:
             pending,
             orders,
             duties,
-            beat=self.beat,
+            beat=self.options.beat,
             retention=self.retention,
             batch=self.options.batch,
         )

@@ -12,10 +12,10 @@ import sys
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from django.db import Error, InterfaceError, OperationalError
+from django.db import Error
 
 from argus_maint import log
-from argus_maint.database import MIGRATE, task_database, what_helps
+from argus_maint.database import in_plain_words, task_database
 from argus_maint.management.checking import WrongJobsApart
 from argus_maint.management.maint import (
     archive,
@@ -32,7 +32,7 @@ from argus_maint.management.maint import (
     tick,
 )
 from argus_maint.management.maint.arguments import Parser, add_subcommand
-from argus_maint.management.maint.context import Context
+from argus_maint.management.maint.context import INTERRUPTED, Context
 from argus_maint.observe.screen import Screen
 
 _MODULES = (
@@ -40,7 +40,6 @@ _MODULES = (
     *(prune, archive, storage, jobs, run, tick),
 )
 SUBCOMMANDS = {each.NAME: each for each in _MODULES}
-INTERRUPTED = 130
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
@@ -71,7 +70,7 @@ class Command(WrongJobsApart):
             )
             code = SUBCOMMANDS[subcommand].run(context, options)
         except Error as error:
-            raise CommandError(_plainly(error)) from error
+            raise CommandError(in_plain_words(error)) from error
         except BrokenPipeError:  # the reader, head or less, has seen enough
             _write_no_more()
             sys.exit(1)
@@ -90,14 +89,3 @@ class Command(WrongJobsApart):
 def _write_no_more() -> None:
     """Else Python complains once more when it flushes at the end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _plainly(error: Exception) -> str:
-    """What is wrong with the database, on one line, and what to do."""
-    text = " ".join(str(error).split())
-    hint = what_helps(error)
-    if hint == MIGRATE:
-        return f"A table is missing: {hint}. ({text})"
-    if isinstance(error, (OperationalError, InterfaceError)):
-        return f"The database does not answer: {text}" + (f" ({hint})" if hint else "")
-    return f"The database refused: {text}"

@@ -14,7 +14,7 @@ from argus_maint.backends import archive_reader
 from argus_maint.backends.archive_reader import Archived
 from argus_maint.conf import get_settings
 from argus_maint.exceptions import ArchiveError
-from argus_maint.management.maint.arguments import Arguments, add_json, pattern, task_id
+from argus_maint.management.maint.arguments import Arguments, add_json, name, pattern, task_id
 from argus_maint.management.maint.context import Context
 from argus_maint.observe.screen import DIM, Column, styled, table
 
@@ -34,6 +34,7 @@ examples:
 
 exit status: 0 something was found; 1 nothing was, or a file cannot be read;
 2 wrong arguments"""
+OPTIONAL = "text"
 
 
 def add_arguments(parser: Arguments) -> None:
@@ -42,7 +43,7 @@ def add_arguments(parser: Arguments) -> None:
     parser.add_argument("text", nargs="?", default="", help="grep: only lines with this in them.")
     parser.add_argument("--id", type=task_id, help="grep: a task's id or its beginning.")
     parser.add_argument("--task", type=pattern, metavar="PATTERN", help="grep: its dotted path.")
-    parser.add_argument("--folder", metavar="FOLDER", help="Look there instead.")
+    parser.add_argument("--folder", type=name, metavar="FOLDER", help="Look there instead.")
     add_json(parser, "archive")
 
 
@@ -50,12 +51,8 @@ def run(context: Context, options: dict[str, Any]) -> int:
     """List or search."""
     wanted = any(options[name] for name in ("text", "id", "task"))
     if (options["what"] == "grep") != wanted:
-        say = (
-            "give grep a text, --id or --task"
-            if not wanted
-            else "list takes no text, --id or --task"
-        )
-        raise CommandError(say, returncode=2)
+        right = "list takes no" if wanted else "give grep a"
+        raise CommandError(f"{right} text, --id or --task", returncode=2)
     folder = options["folder"] or get_settings().prune.archive
     if not folder:
         raise CommandError(
@@ -64,7 +61,7 @@ def run(context: Context, options: dict[str, Any]) -> int:
         )
     try:
         files = archive_reader.files(Path(folder), context.using)
-        return _list(context, files, options) if not wanted else _grep(context, files, options)
+        return (_grep if wanted else _list)(context, files, options)
     except ArchiveError as error:
         raise CommandError(str(error)) from error
 
@@ -87,7 +84,7 @@ def _as_dict(file: Archived) -> dict[str, Any]:
         "path": str(file.path),
         "backend": file.backend,
         "day": file.day,
-        "bytes": file.size if record is None else record.committed,
+        "bytes": file.size,
         "tasks": None if record is None else record.rows,
         "first_finished_at": first and first.isoformat(),
         "last_finished_at": last and last.isoformat(),
@@ -109,7 +106,7 @@ def _page(files: list[Archived], width: int | None) -> list[Text]:
     rows = []
     for file in files:
         record = file.record
-        known = [f"{record.rows:,}", f"{record.committed:,}"] if record else ["?", f"{file.size:,}"]
+        known = [f"{record.rows:,}" if record else "?", f"{file.size:,}"]
         times = (record.first_finished_at, record.last_finished_at) if record else (None, None)
         shown = ["" if time is None else f"{time:%Y-%m-%d %H:%M}" for time in times]
         rows.append([file.day, file.backend, *known, *shown, str(file.path)])

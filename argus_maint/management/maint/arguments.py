@@ -11,8 +11,8 @@ from argparse import (
     RawDescriptionHelpFormatter,
     _ArgumentGroup,
 )
-from collections.abc import Iterable
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn, TypeVar
 
 from django.core.management.base import CommandParser
 
@@ -27,11 +27,24 @@ BASE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--force-color", {"action": "store_true"}),
     ("--skip-checks", {"action": "store_true"}),
 )
+T = TypeVar("T")
 Arguments = ArgumentParser | _ArgumentGroup
 
 
 class Parser(CommandParser):
     """A parser whose complaint is one line that says what would be right."""
+
+    optional = ""  # the name of a positional that may be left out
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Take the optional positional after options too, where argparse gives it up."""
+        known, more = super().parse_known_args(args, namespace)
+        if self.optional and not getattr(known, self.optional):
+            match more:
+                case ["--", text] | [text] if more[0] == "--" or not text.startswith("-"):
+                    setattr(known, self.optional, text)
+                    return known, []
+        return known, more
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit 2; as an exception where there is no command line."""
@@ -67,12 +80,13 @@ def add_subcommand(subparsers: Any, module: Any) -> Parser:
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    for name, options in BASE:
-        parser.add_argument(name, default=SUPPRESS, help=SUPPRESS, **options)
+    for flag, options in BASE:
+        parser.add_argument(flag, default=SUPPRESS, help=SUPPRESS, **options)
     parser.add_argument(
         "-v", "--verbosity", type=int, choices=range(4), default=SUPPRESS, help=SUPPRESS
     )
     module.add_arguments(parser)
+    parser.optional = getattr(module, "OPTIONAL", "")
     return parser
 
 
@@ -94,7 +108,7 @@ def add_filters(parser: Arguments, *, task: bool = True) -> None:
             metavar="PATTERN",
             help="Only tasks whose dotted path matches, as shop.tasks.send or 'shop.*'.",
         )
-    parser.add_argument("--queue", default="", metavar="NAME", help="Only this queue.")
+    parser.add_argument("--queue", type=name, metavar="NAME", help="Only this queue.")
     add_backend(parser)
 
 
@@ -102,10 +116,17 @@ def add_backend(parser: Arguments) -> None:
     """``--backend``."""
     parser.add_argument(
         "--backend",
-        default="",
+        type=name,
         metavar="ALIAS",
         help="Only this alias of the setting TASKS (default: all).",
     )
+
+
+def name(text: str) -> str:
+    """A name that is not empty: a script's unset variable must not come to mean all."""
+    if not text.strip(" ,"):
+        raise ArgumentTypeError("it is empty; leave the option out where none is meant")
+    return text
 
 
 def pattern(text: str) -> str:
@@ -115,12 +136,20 @@ def pattern(text: str) -> str:
     return text.strip()
 
 
-def duration(text: str) -> float:
-    """A duration, 0 included, in seconds."""
-    try:
-        return parse_duration(text, what="it")
-    except ValueError as error:
-        raise ArgumentTypeError(str(error)) from error
+def checked(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """The parser, with its own words for what is wrong; argparse hides those of a ValueError."""
+
+    def parsed(text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise ArgumentTypeError(str(error)) from error
+
+    return parsed
+
+
+duration = checked(lambda text: parse_duration(text, "it"))  # in seconds, 0 included
+task_id = checked(targets.hexdigits)  # of an id or its beginning
 
 
 def age(text: str) -> float:
@@ -144,11 +173,3 @@ def interval(text: str) -> float:
     if seconds < 0.2:
         raise ArgumentTypeError("look no more often than every 0.2 seconds")
     return seconds
-
-
-def task_id(text: str) -> str:
-    """The hex digits of a task id or its beginning."""
-    try:
-        return targets.hexdigits(text)
-    except ValueError as error:
-        raise ArgumentTypeError(str(error)) from error

@@ -18,6 +18,8 @@ from django.core.management.base import CommandError
 from argus_maint.observe.screen import Cell, Screen
 from argus_maint.options import did_you_mean
 
+INTERRUPTED = 130  # exit status
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -52,8 +54,8 @@ class Context:
         return answer in ("y", "yes")
 
 
-def known_backend(alias: str) -> str:
-    """The alias, if the setting TASKS has it."""
+def known_backend(alias: str | None) -> str:
+    """The alias, if the setting TASKS has it; empty for none."""
     aliases = getattr(settings, "TASKS", None) or {"default": {}}
     if alias and alias not in aliases:
         known = ", ".join(sorted(aliases))
@@ -61,7 +63,7 @@ def known_backend(alias: str) -> str:
             f"TASKS has no backend {alias!r}.{did_you_mean(alias, aliases)} It has: {known}.",
             returncode=2,
         )
-    return alias
+    return alias or ""
 
 
 @contextmanager

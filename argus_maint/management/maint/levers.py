@@ -6,7 +6,7 @@ from argparse import ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import CommandError
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
 from argus_maint.backends.database import FAILED, READY, RUNNING
 from argus_maint.backends.search import Filter
@@ -20,6 +20,7 @@ from argus_maint.management.maint.arguments import (
     age,
     task_id,
 )
+from argus_maint.management.maint.bar import shown
 from argus_maint.management.maint.context import Context, known_backend, term_is_an_interrupt
 from argus_maint.management.maint.tally import WORDS, Tally
 from argus_maint.observe import census
@@ -120,7 +121,8 @@ def _or_ready(options: dict[str, Any]) -> str:
 
 def find(kind: str, context: Context, options: dict[str, Any]) -> Targets:
     """The tasks that are meant."""
-    wanted = Filter(options["queue"], known_backend(options["backend"]), options["task"] or "")
+    backend = known_backend(options["backend"])
+    wanted = Filter(options["queue"] or "", backend, options["task"] or "")
     using = context.using
     try:
         if options["ids"]:
@@ -164,11 +166,13 @@ def run(verb: Verb, context: Context, options: dict[str, Any]) -> int:
     )
     tally = Tally(lever, found, by_id=bool(options["ids"]))
     try:
-        with term_is_an_interrupt(), _Bar(verb, context, len(found.ids)) as bar:
+        columns = (MofNCompleteColumn(), TimeRemainingColumn())
+        with term_is_an_interrupt(), shown(context, *columns) as show:
 
             def tell(result: Result) -> None:
                 tally.add(result)
-                bar.step()
+                if context.err.terminal and len(found.ids) > BAR_ABOVE:
+                    show(verb.value, sum(tally.counts.values()), len(found.ids))
 
             tally.stopped = levers.pull(lever, found.ids, tell)
     except KeyboardInterrupt:
@@ -200,34 +204,3 @@ def _ask(verb: Verb, found: Targets, context: Context, options: dict[str, Any]) 
         context.note(f"  and {len(found.kinds) - 5:,} more kinds")
     if not context.confirmed(f"{word.capitalize()} these {number:,} tasks?"):
         raise CommandError("Nothing was done.")
-
-
-class _Bar:
-    """A progress bar, where there is a terminal and enough to do."""
-
-    def __init__(self, verb: Verb, context: Context, total: int) -> None:
-        self.progress: Progress | None = None
-        if context.err.terminal and total > BAR_ABOVE:
-            self.progress = Progress(
-                TextColumn(verb.value),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                console=context.err.console,
-                transient=True,
-            )
-            self.progress.add_task("", total=total)
-
-    def __enter__(self) -> _Bar:
-        if self.progress is not None:
-            self.progress.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.progress is not None:
-            self.progress.stop()
-
-    def step(self) -> None:
-        """One more is done with."""
-        if self.progress is not None:
-            self.progress.advance(self.progress.task_ids[0])

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from django.core.management.base import CommandError
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 from rich.text import Text
 
 from argus_maint import log
@@ -16,9 +16,17 @@ from argus_maint.backends import search
 from argus_maint.conf import get_settings
 from argus_maint.exceptions import ArchiveError
 from argus_maint.jobs.expiry import Selection
-from argus_maint.jobs.plan import Plan, plan
+from argus_maint.jobs.plan import Group, Plan, plan
 from argus_maint.jobs.prune import Order, Report, archive_in, order_of, prune
-from argus_maint.management.maint.arguments import Arguments, add_filters, add_json, age, count
+from argus_maint.management.maint.arguments import (
+    Arguments,
+    add_filters,
+    add_json,
+    age,
+    count,
+    name,
+)
+from argus_maint.management.maint.bar import shown
 from argus_maint.management.maint.context import Context, known_backend, term_is_an_interrupt
 from argus_maint.observe.screen import DIM, HEAD, WARN, Cell, Column, join, span, styled, table
 from argus_maint.options import share
@@ -33,11 +41,14 @@ the oldest first, in batches so small that the queue does not notice. READY and
 RUNNING tasks are never touched. It can be stopped at any time; the next run goes on.
 Our own records past their retention go too, unless only some tasks are asked for.
 
+Where an age is given, only kinds with an age go, and the settings' retention does not
+count; --successful and --failed win over --older-than.
+
 With an archive every task is written to a file and fsynced before it is deleted."""
 EXAMPLES = """\
 examples:
   manage.py maint prune --dry-run                what would go, and how long it takes
-  manage.py maint prune --max-seconds 600        a crontab line for every night
+  manage.py maint prune --max-seconds 600 -v 0   for every night: no line a batch
   manage.py maint prune --task 'shop.tasks.sync_*' --older-than 1d
   manage.py maint prune --archive /var/backups/tasks
 
@@ -77,7 +88,10 @@ def add_arguments(parser: Arguments) -> None:
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
-        "--archive", metavar="FOLDER", help="Write what is deleted there first (default: as set)."
+        "--archive",
+        type=name,
+        metavar="FOLDER",
+        help="Write what is deleted there first (default: as set).",
     )
     where.add_argument(
         "--no-archive", action="store_true", help="Write nothing, whatever the settings say."
@@ -96,9 +110,12 @@ def run(context: Context, options: dict[str, Any]) -> int:
     """Plan or prune, and tell."""
     try:
         order = _order(context, options)
+    except ArchiveError as error:
+        raise CommandError(str(error), returncode=2) from error
+    try:
         if options["dry_run"]:
             return _show_plan(context, plan(order), order, options)
-        report = _prune(context, order)
+        report = _prune(context, order, options["verbosity"])
     except ArchiveError as error:
         raise CommandError(str(error)) from error
     if options["json"]:
@@ -119,16 +136,15 @@ def _order(context: Context, options: dict[str, Any]) -> Order:
             f"a retention of {span(shortest)} is shorter than an hour: if it is meant, add --force",
             returncode=2,
         )
-    queues = tuple(filter(None, options["queue"].split(",")))
+    queues = tuple(filter(None, (options["queue"] or "").split(",")))
     backend, pattern = known_backend(options["backend"]), options["task"] or ""
     for queue in queues:
         if not search.has_queue(queue, context.using):
             raise CommandError(f"there is no task of a queue {queue!r}", returncode=2)
     if pattern and not search.has_path(pattern, context.using):
         raise CommandError(f"no task's path matches {pattern!r}", returncode=2)
-    values: dict[str, Any] = {
-        name: options[name] for name in ("max_seconds", "max_rows", "duty") if options[name]
-    }
+    bounds = ("max_seconds", "max_rows", "duty")
+    values: dict[str, Any] = {key: options[key] for key in bounds if options[key]}
     if options["no_archive"]:
         values["archive"] = None
     elif options["archive"] is not None:
@@ -141,16 +157,8 @@ def _order(context: Context, options: dict[str, Any]) -> Order:
         **values,
     )
     if order.archive is not None:
-        _writable(order)
+        order.archive.check(make=not options["dry_run"])
     return order
-
-
-def _writable(order: Order) -> None:
-    assert order.archive is not None
-    try:
-        order.archive.check()
-    except ArchiveError as error:
-        raise CommandError(str(error), returncode=2) from error
 
 
 def _retention(options: dict[str, Any]) -> Retention:
@@ -167,36 +175,29 @@ def _retention(options: dict[str, Any]) -> Retention:
 # -- doing it ---------------------------------------------------------------------------
 
 
-def _prune(context: Context, order: Order) -> Report:
-    with term_is_an_interrupt():
+def _prune(context: Context, order: Order, verbosity: int) -> Report:
+    columns = (MofNCompleteColumn(), TimeRemainingColumn())
+    with term_is_an_interrupt(), shown(context, *columns) as show:
         if not context.err.terminal:
-            _log_to(context)
+            _log_to(context, logging.INFO if verbosity else logging.WARNING)
             return prune(order)
-        columns = (
-            TextColumn("pruning"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]} rows/s"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=context.err.console, transient=True) as bar:
-            task = bar.add_task("", total=None, rate="")
-            bar.update(task, total=plan(order).rows)
+        show("pruning", 0, 0)
+        total = plan(order).rows
 
-            def tell(report: Report) -> None:
-                rate = f"{report.rows / max(report.seconds, 0.001):,.0f}"
-                bar.update(task, completed=report.rows, rate=rate)
+        def tell(report: Report) -> None:
+            rate = f"{report.rows / max(report.seconds, 0.001):,.0f} rows/s"
+            show("pruning", report.rows, total, rate)
 
-            return prune(replace(order, tell=tell))
+        return prune(replace(order, tell=tell))
 
 
-def _log_to(context: Context) -> None:
-    """One line a batch, on the standard error."""
+def _log_to(context: Context, level: int) -> None:
+    """One line a batch, on the standard error; at a higher level only what is wrong."""
     logger = logging.getLogger(log.ROOT)
     handlers = [each for each in logger.handlers if not isinstance(each, logging.NullHandler)]
     if not handlers and not logging.getLogger().handlers:
         logger.addHandler(logging.StreamHandler(context.err.out))
-        logger.setLevel(logging.INFO)
+        logger.setLevel(level)
 
 
 # -- telling ----------------------------------------------------------------------------
@@ -224,13 +225,21 @@ def plan_as_dict(made: Plan, order: Order) -> dict[str, Any]:
                 "rows": group.rows,
                 "oldest": _iso(group.oldest),
                 "newest": _iso(group.newest),
-                "retention": order.selection.retention.age(group.kind, group.queue, ""),
+                "retention": _kept_for(group, order),
             }
             for group in made.groups.values()
         ],
         "seconds_approx": None if made.seconds is None else round(made.seconds, 1),
         "archive": None if order.archive is None else str(order.archive.folder),
     }
+
+
+def _kept_for(group: Group, order: Order) -> float | None:
+    """Seconds; None where patterns of tasks have a say."""
+    retention = order.selection.retention
+    if any(group.kind in ages for _, ages in retention.tasks):
+        return None
+    return retention.age(group.kind, group.queue, "")
 
 
 def _iso(value: Any) -> str | None:
@@ -248,7 +257,7 @@ def plan_page(made: Plan, order: Order, width: int | None) -> list[Text]:
             f"{group.rows:,}",
             str(group.oldest)[:16],
             str(group.newest)[:16],
-            span(order.selection.retention.age(group.kind, group.queue, "")) or "by task",
+            span(_kept_for(group, order)) or "by task",
         ]
         for group in sorted(made.groups.values(), key=lambda group: -group.rows)
     ]
@@ -262,7 +271,20 @@ def plan_page(made: Plan, order: Order, width: int | None) -> list[Text]:
     ]
     about = "" if made.seconds is None else f", in about {span(max(made.seconds, 0.1))}"
     head = join(styled("DRY RUN", HEAD), f"  {made.rows:,} rows would be deleted{about}")
-    return [head, *table(columns, rows, width), Text("  Without --dry-run they are.")]
+    return [head, *table(columns, rows, width), *_beside(made, order)]
+
+
+def _beside(made: Plan, order: Order) -> list[Text]:
+    """What else would happen to them."""
+    lines = []
+    if order.archive is not None:
+        lines.append(Text(f"  They are written to {order.archive.folder} first."))
+    most, seconds = order.max_rows, order.max_seconds
+    if most is not None and made.rows > most:
+        lines.append(styled(f"  One run stops after {most:,} rows: the next goes on.", WARN))
+    if seconds is not None and (made.seconds or 0) > seconds:
+        lines.append(styled(f"  One run stops after {span(seconds)}: the next goes on.", WARN))
+    return [*lines, Text("  Without --dry-run they are deleted.")]
 
 
 def as_dict(report: Report) -> dict[str, Any]:

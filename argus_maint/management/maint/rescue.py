@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from argus_maint.jobs import watcher
 from argus_maint.jobs.levers import operator
 from argus_maint.jobs.watcher import Errand, Rescue
 from argus_maint.management.maint.arguments import Arguments, add_json
+from argus_maint.management.maint.bar import shown
 from argus_maint.management.maint.context import Context, term_is_an_interrupt
 from argus_maint.observe import history
 from argus_maint.observe.census import label
@@ -54,14 +54,21 @@ def add_arguments(parser: Arguments) -> None:
 
 def run(context: Context, options: dict[str, Any]) -> int:
     """Make the pass and tell."""
-    with term_is_an_interrupt(), _Wait(context) as wait:
+    with term_is_an_interrupt(), shown(context) as tell:
+
+        def progress(left: float, total: float) -> None:
+            what = f"waiting {total:.0f} s to confirm that a silent process is dead"
+            if context.err.terminal:
+                what = "confirming that silent processes are dead"
+            tell(what, total - left, total, f"{left:.0f} s left")
+
         rescue = watcher.make(
             Errand(
                 using=context.using,
                 noticed_by=operator(),
                 dry_run=options["dry_run"],
                 wait=not options["no_wait"],
-                progress=wait.tell,
+                progress=progress,
             )
         )
     could_not = bool(rescue.locked or rescue.errors) or _unconfirmed(rescue, options)
@@ -75,43 +82,6 @@ def run(context: Context, options: dict[str, Any]) -> int:
 def _unconfirmed(rescue: Rescue, options: dict[str, Any]) -> bool:
     """Whether it was to wait and did so in vain."""
     return bool(rescue.waiting) and not options["no_wait"] and not rescue.dry_run
-
-
-class _Wait:
-    """Shows how long it will still take: a bar on a terminal, one line elsewhere."""
-
-    def __init__(self, context: Context) -> None:
-        self.context = context
-        self.progress: Progress | None = None
-        self.told = False
-
-    def __enter__(self) -> _Wait:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.progress is not None:
-            self.progress.stop()
-
-    def tell(self, left: float, total: float) -> None:
-        """Called several times a second."""
-        if not self.context.err.terminal:
-            if not self.told:
-                self.context.note(f"waiting {total:.0f} s to confirm that a silent process is dead")
-            self.told = True
-            return
-        if self.progress is None:
-            self.progress = Progress(
-                TextColumn("confirming that silent processes are dead"),
-                BarColumn(bar_width=20),
-                TextColumn("{task.fields[left]} s left"),
-                console=self.context.err.console,
-                transient=True,
-            )
-            self.progress.add_task("", total=total, left="")
-            self.progress.start()
-        (task,) = self.progress.task_ids
-        done = min(total, max(0.0, total - left))
-        self.progress.update(task, completed=done, left=f"{left:.0f}")
 
 
 def as_dict(rescue: Rescue) -> dict[str, Any]:

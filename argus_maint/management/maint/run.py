@@ -19,6 +19,7 @@ from argus_maint.management.maint.context import Context, term_is_an_interrupt
 from argus_maint.models import Run
 from argus_maint.observe.screen import BAD, DIM, GOOD, WARN, join, styled
 from argus_maint.options import did_you_mean
+from argus_maint.scheduling import observers
 from argus_maint.scheduling.member import Member
 from argus_maint.scheduling.runner import Runner
 
@@ -66,8 +67,11 @@ def job_name(text: str) -> str:
 def run(context: Context, options: dict[str, Any]) -> int:
     """Run it."""
     job = get_settings().jobs[options["job"]]
-    runs = run_due(context, [job]) if options["scheduled"] else [_by_hand(context, job)]
-    return report(context, runs, options)
+    try:
+        runs = run_due(context, [job]) if options["scheduled"] else [_by_hand(context, job)]
+        return tell(context, runs, options)
+    finally:
+        observers.flush()
 
 
 def _by_hand(context: Context, job: Job) -> Run:
@@ -109,7 +113,8 @@ def make_runner(context: Context, driver: str) -> Runner:
 
     jobs = get_settings().jobs
     perform = performer(context.using, operator(), jobs)
-    return Runner(context.using, Member(context.using, driver), perform)
+    member = Member(context.using, driver)
+    return Runner(context.using, member, perform, observers.observers())
 
 
 def quiet(context: Context) -> None:
@@ -119,7 +124,7 @@ def quiet(context: Context) -> None:
         logger.addHandler(logging.NullHandler())
 
 
-def report(context: Context, runs: list[Run], options: dict[str, Any]) -> int:
+def tell(context: Context, runs: list[Run], options: dict[str, Any]) -> int:
     """Tell what came of it."""
     from argus_maint.management.maint.jobs import run_as_dict
 
@@ -135,13 +140,14 @@ def report(context: Context, runs: list[Run], options: dict[str, Any]) -> int:
 
 def is_bad(run: Run) -> bool:
     """Whether a person has to look."""
-    return run.state != Run.State.DONE or bool(run.report.get("problems"))
+    fine = (Run.State.DONE, Run.State.RUNNING)  # a worker goes on with it
+    return run.state not in fine or bool(run.report.get("problems"))
 
 
 def lines_of(run: Run) -> list[Text]:
     """A run for people."""
-    done = run.state == Run.State.DONE
-    style = BAD if not done else WARN if is_bad(run) else GOOD
+    failed = run.state in (Run.State.FAILED, Run.State.LOST)
+    style = BAD if failed else WARN if is_bad(run) else GOOD
     head = join(styled(run.job, style), "  ", str(run.state))
     if run.error:
         head.append(f": {run.error}")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from django.core.management.base import CommandError
 from django.utils import timezone
-from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from argus_maint.backends.space import Space, look
@@ -17,7 +15,8 @@ from argus_maint.conf import get_settings
 from argus_maint.jobs import storage
 from argus_maint.jobs.acts import Act, Outcome
 from argus_maint.jobs.storage import Errand, Report
-from argus_maint.management.maint.arguments import Arguments, add_json, age
+from argus_maint.management.maint.arguments import Arguments, add_json, age, checked
+from argus_maint.management.maint.bar import shown
 from argus_maint.management.maint.context import Context, term_is_an_interrupt
 from argus_maint.observe.growth import Growth, growth, next_size
 from argus_maint.observe.history import iso
@@ -35,7 +34,7 @@ from argus_maint.observe.screen import (
     styled,
     table,
 )
-from argus_maint.observe.space import advice, as_dict, humane
+from argus_maint.observe.space import advice, ago, as_dict, humane
 from argus_maint.options import parse_size
 
 NAME = "storage"
@@ -94,13 +93,10 @@ def add_arguments(parser: Arguments) -> None:
     add_json(parser, "storage")
 
 
+@checked
 def _size(text: str) -> int:
-    try:
-        size = parse_size(text, what="it")
-    except ValueError as error:
-        raise ArgumentTypeError(str(error)) from error
-    if not size:
-        raise ArgumentTypeError("it must be more than 0, such as 500M or 10G")
+    if not (size := parse_size(text, "it")):
+        raise ValueError("it must be more than 0, such as 500M or 10G")
     return size
 
 
@@ -112,10 +108,8 @@ def run(context: Context, options: dict[str, Any]) -> int:
             raise CommandError(f"--{name} goes with --run.", returncode=2)
     using, report = context.using, None
     if options["run"]:
-        with term_is_an_interrupt(), _Bar(context) as bar:
-            report = storage.make(
-                Errand(using, options["dry_run"], options["max_seconds"], bar.tell)
-            )
+        with term_is_an_interrupt(), shown(context) as tell:
+            report = storage.make(Errand(using, options["dry_run"], options["max_seconds"], tell))
     space = report.after if report else look(using)
     todo = report.advice if report else advice(space, get_settings().storage, using)
     rate = growth(space, using)
@@ -125,41 +119,6 @@ def run(context: Context, options: dict[str, Any]) -> int:
     else:
         context.show(page(space, rate, size, todo, report, context.out.width))
     return int(bool(report and report.could_not))
-
-
-class _Bar:
-    """How the pass goes: a bar on a terminal, one line for each kind of act elsewhere."""
-
-    def __init__(self, context: Context) -> None:
-        self.context = context
-        self.progress: Progress | None = None
-        self.told: set[str] = set()
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.progress is not None:
-            self.progress.stop()
-
-    def tell(self, what: str, done: int, total: int) -> None:
-        """Called after each step; a total of 0 means that nobody knows it."""
-        if not self.context.err.terminal:
-            if what not in self.told:
-                self.context.note(what)
-            self.told.add(what)
-            return
-        if self.progress is None:
-            self.progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=20),
-                console=self.context.err.console,
-                transient=True,
-            )
-            self.progress.add_task("")
-            self.progress.start()
-        (task,) = self.progress.task_ids
-        self.progress.update(task, description=what, completed=done, total=total or None)
 
 
 def _as_dict(
@@ -260,18 +219,13 @@ def _of_vendor(space: Space) -> list[tuple[str, str]]:
         modes = f"journal {file.journal_mode}, auto_vacuum {file.auto_vacuum}"
         return [("file", f"{humane(file.file_bytes)}{wal}, {modes}")]
     if dead := space.dead_rows:
-        vacuum = max(filter(None, (dead.last_vacuum, dead.last_autovacuum)), default=None)
         return [
             ("dead rows", f"{dead.dead:,}"),
-            ("vacuumed", _ago(space, vacuum)),
-            ("analyzed", _ago(space, dead.last_analyze)),
+            ("vacuumed", ago(space, dead.vacuumed)),
+            ("analyzed", ago(space, dead.last_analyze)),
         ]
-    ago = space.analyzed_ago
-    return [("analyzed", f"{span(ago)} ago" if ago is not None else "")]
-
-
-def _ago(space: Space, moment: datetime | None) -> str:
-    return f"{span((space.taken_at - moment).total_seconds())} ago" if moment else "never"
+    seconds = space.analyzed_ago
+    return [("analyzed", f"{span(seconds)} ago" if seconds is not None else "")]
 
 
 def _indexes(space: Space, width: int | None) -> list[Text]:
@@ -312,6 +266,8 @@ def _reaches(rate: Growth, size: int, space: Space) -> str:
     when = rate.reaches(size, space)
     if when == space.taken_at:
         return f"it is larger than {humane(size)} already"
+    if when is None and rate.bytes_per_day is None:
+        return f"so nobody can tell when it reaches {humane(size)}"
     if when is None:
         return f"at this rate it does not reach {humane(size)}"
     days = (when - space.taken_at).days

@@ -59,7 +59,8 @@ def add_arguments(parser: Arguments) -> None:
 
 def run(context: Context, options: dict[str, Any]) -> int:
     """List them."""
-    wanted = Filter(options["queue"], known_backend(options["backend"]), options["task"] or "")
+    backend = known_backend(options["backend"])
+    wanted = Filter(options["queue"] or "", backend, options["task"] or "")
     listing = lists.gather(
         context.using, wanted, options["state"], options["older_than"], options["limit"]
     )

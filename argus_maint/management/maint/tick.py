@@ -6,8 +6,12 @@ from typing import Any
 
 from argus_maint.conf import get_settings
 from argus_maint.management.maint.arguments import Arguments, add_json
-from argus_maint.management.maint.context import Context
-from argus_maint.management.maint.run import report, run_due
+from argus_maint.management.maint.context import INTERRUPTED, Context
+from argus_maint.management.maint.run import run_due, tell
+from argus_maint.models import Run
+from argus_maint.scheduling import observers
+from argus_maint.scheduling.pings import Whole
+from argus_maint.workers.identity import this_host
 
 NAME = "tick"
 SUMMARY = "run every job that is due: one crontab line for all of them"
@@ -34,8 +38,22 @@ def add_arguments(parser: Arguments) -> None:
 
 
 def run(context: Context, options: dict[str, Any]) -> int:
-    """Run what is due; the long ones last."""
-    settings = get_settings()
-    jobs = sorted(settings.jobs.values(), key=lambda job: job.time_limit or float("inf"))
-    code = report(context, run_due(context, jobs), options)
-    return code or int(bool(settings.job_problems))  # the checks have told of these
+    """Run what is due, and tell who watches from outside how it ended."""
+    code, runs = 1, list[Run]()
+    try:
+        runs = _run_due(context)
+        code = tell(context, runs, options)
+        code = code or int(bool(get_settings().job_problems))  # the checks have told of these
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+        raise
+    finally:
+        Whole(get_settings().ping, this_host().hostname).ended(code, runs)
+        observers.flush()
+    return code
+
+
+def _run_due(context: Context) -> list[Run]:
+    """The long ones last."""
+    jobs = get_settings().jobs.values()
+    return run_due(context, sorted(jobs, key=lambda job: job.time_limit or float("inf")))

@@ -1,0 +1,307 @@
+"""``maint jobs``, ``run`` and ``tick``: what a person sees, and what a crontab gets."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.test import override_settings
+
+from argus_maint.conf import get_settings
+from argus_maint.models import Process, Run
+from argus_maint.scheduling import ledger
+from argus_maint.scheduling.ledger import Holder
+from tests import rows
+from tests.lab import Lab, gone, until
+from tests.schemas import validate
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def of_the_site(**jobs: Any) -> Any:
+    off = {name: {"enabled": False} for name in ("rescue", "queues", "schedule")}
+    return override_settings(ARGUS_MAINT={"RESCUE": {}, "JOBS": {**off, **jobs}})
+
+
+def maint(*arguments: str) -> tuple[int, str]:
+    out = io.StringIO()
+    try:
+        call_command("maint", *arguments, stdout=out, stderr=io.StringIO())
+    except SystemExit as end:
+        return int(end.code or 0), out.getvalue()
+    return 0, out.getvalue()
+
+
+def as_json(*arguments: str) -> tuple[int, Any]:
+    code, said = maint(*arguments, "--json")
+    return code, json.loads(said)
+
+
+EVERY_MINUTE = "* * * * *"
+
+
+def overdue(name: str, minutes: int = 1) -> None:
+    """Let the job's last tick be some minutes old."""
+    schedule = get_settings().jobs[name].schedule
+    tick = schedule.latest(ledger.utc_now("default")) - timedelta(minutes=minutes)
+    run = ledger.claim(name, tick, Holder("cron", "here", rows.uuid.uuid4()), "default")
+    assert run is not None
+    assert ledger.finish(run, "done", {}, "", "default")
+
+
+# -- every kind of job ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["rescue", "queues", "schedule", "prune", "storage", "history"])
+def test_each_job_of_ours_runs_and_reports(name: str) -> None:
+    code, document = as_json("run", name)
+    validate("run", document)
+    (run,) = document["runs"]
+    assert (code, run["state"], run["tick"], run["driver"]) == (0, "done", None, "hand")
+    assert not Process.objects.exists()
+
+
+def test_prune_deletes_old_tasks_and_history_old_rows_of_ours() -> None:
+    old = rows.task("SUCCESSFUL", age=20 * 86_400)
+    for number in range(3):
+        run = Run(job="j", tick=rows.ago(86_400 * (40 + number)), state="done")
+        run.started_at = rows.ago(86_400 * (40 + number))
+        run.save()
+    code, document = as_json("run", "prune")
+    assert (code, document["runs"][0]["report"]["rows"]) == (0, 1)
+    assert not rows.DBTaskResult.objects.filter(pk=old.pk).exists()
+    assert Run.objects.filter(job="j").count() == 3
+
+    maint("run", "history")
+    (newest,) = Run.objects.filter(job="j")  # from it on the next tick counts
+    assert newest.tick == max(Run.objects.filter(job="j").values_list("tick", flat=True))
+
+
+def test_rescue_gives_back_the_task_of_a_dead_worker() -> None:
+    lost = rows.lost()
+    code, document = as_json("run", "rescue")
+    assert (code, document["runs"][0]["report"]["rescued"]) == (0, 1)
+    lost.refresh_from_db()
+    assert lost.status == "READY"
+
+
+def test_queues_tells_of_tasks_that_nobody_takes_and_exits_1() -> None:
+    rows.task(age=1200)
+    code, document = as_json("run", "queues")
+    problems = document["runs"][0]["report"]["problems"]
+    assert (code, document["runs"][0]["state"]) == (1, "done")
+    assert {each["code"] for each in problems} == {"old", "unattended"}
+    code, said = maint("run", "queues")
+    assert "1 ready in default, no worker for 20m" in said
+
+
+def test_queues_finds_nothing_where_workers_keep_up() -> None:
+    rows.process("w", queues=("*",))
+    rows.task(age=100)
+    assert maint("run", "queues")[0] == 0
+
+
+def test_schedule_tells_of_a_job_that_nobody_runs_and_of_one_that_failed() -> None:
+    overdue("rescue", minutes=30)
+    Run.objects.create(
+        job="queues", tick=rows.ago(60), state="failed", started_at=rows.ago(60), error="no disk"
+    )
+    code, document = as_json("run", "schedule")
+    found = {(each["job"], each["code"]) for each in document["runs"][0]["report"]["problems"]}
+    assert (code, found) == (1, {("rescue", "missed"), ("queues", "failed")})
+
+
+def function(**options: Any) -> Any:
+    """A job of a site."""
+    if "raises" in options:
+        raise ValueError(options["raises"])
+    return options
+
+
+@pytest.mark.parametrize(
+    ("job", "code", "says"),
+    [
+        ({"function": "tests.commands.test_jobs.function", "options": {"a": 1}}, 0, "'a': 1"),
+        ({"function": "tests.commands.test_jobs.function", "options": {"raises": "oh"}}, 1, "oh"),
+        ({"function": "tests.no_such.thing"}, 1, "cannot be imported"),
+        ({"task": "tests.tasks.add", "options": {"a": 1, "b": 2}}, 0, "task_id"),
+        ({"task": "tests.commands.test_jobs.function"}, 1, "is no task"),
+        ({"command": ["diffsettings", "--output=unified"]}, 0, "DATABASES"),
+        ({"command": ["diffsettings", "--output=x"]}, 1, "ended with status 1"),
+        ({"command": "no_such_command"}, 1, "Unknown command"),
+    ],
+)
+def test_a_job_of_the_site_runs_whatever_its_kind(
+    lab: Lab, job: dict[str, Any], code: int, says: str
+) -> None:
+    lab.setting(RESCUE={}, JOBS={"mine": {**job, "schedule": EVERY_MINUTE}})
+    done = lab.manage("maint", "run", "mine", "--json", check=False)
+    document = json.loads(done.stdout)
+    validate("run", document)
+    assert (done.returncode, says in done.stdout) == (code, True), done.stdout
+    if "task" in job and not code:
+        assert rows.DBTaskResult.objects.get().args_kwargs["kwargs"] == {"a": 1, "b": 2}
+
+
+def test_a_command_is_ended_at_its_time_limit_with_what_it_started(lab: Lab) -> None:
+    script = (
+        f"import os, time; open({lab.path('pid')!r}, 'w').write(str(os.getpid())); time.sleep(99)"
+    )
+    command = [
+        "shell",
+        "-v0",
+        "-c",
+        f"import subprocess, sys; subprocess.run([sys.executable, '-c', {script!r}])",
+    ]
+    lab.setting(
+        RESCUE={},
+        JOBS={"mine": {"command": command, "schedule": EVERY_MINUTE, "time_limit": 5}},
+    )
+    done = lab.manage("maint", "run", "mine", check=False)
+    assert done.returncode == 1
+    assert "was ended at its time limit, 5 s" in done.stdout
+    (pid,) = lab.lines("pid")
+    until(lambda: gone(int(pid)))
+
+
+# -- by a crontab ---------------------------------------------------------------------
+
+
+@of_the_site(mine={"function": "tests.commands.test_jobs.function", "schedule": EVERY_MINUTE})
+def test_tick_runs_what_is_due_and_says_nothing_when_all_is_well() -> None:
+    overdue("mine", minutes=2)
+    assert maint("tick") == (0, "")
+    assert Run.objects.filter(job="mine", driver="cron", report={"returned": "{}"}).exists()
+
+
+@of_the_site(
+    mine={
+        "function": "tests.commands.test_jobs.function",
+        "schedule": EVERY_MINUTE,
+        "options": {"raises": "oh"},
+    }
+)
+def test_tick_prints_what_failed_for_cron_to_mail() -> None:
+    overdue("mine", minutes=2)
+    code, said = maint("tick")
+    assert (code, said) == (1, "mine  failed: ValueError: oh\n")
+
+
+@of_the_site()
+def test_what_is_not_due_is_not_run_and_nothing_is_written() -> None:
+    schedule = get_settings().jobs["prune"].schedule
+    there = Holder("cron", "here", rows.uuid.uuid4())
+    run = ledger.claim("prune", schedule.latest(ledger.utc_now("default")), there, "default")
+    assert run is not None
+    ledger.finish(run, "done", {}, "", "default")
+    before = Run.objects.count()
+    assert maint("run", "prune", "--scheduled") == (0, "")
+    assert Run.objects.count() == before
+
+
+def test_two_crontab_lines_on_two_hosts_run_a_tick_once(lab: Lab) -> None:
+    job = {"function": "tests.commands.test_jobs.function", "schedule": "0 0 1 1 *"}
+    lab.setting(RESCUE={}, JOBS={"mine": job})
+    Run.objects.create(
+        job="mine", tick=rows.ago(86_400 * 800), state="done", started_at=rows.ago(9)
+    )
+    command = [sys.executable, "-m", "django", "maint", "run", "mine", "--scheduled", "--json"]
+    both = [subprocess.Popen(command, env=lab.env, stdout=subprocess.PIPE) for _ in range(2)]
+    made = [json.loads(each.communicate(timeout=60)[0])["runs"] for each in both]
+    assert sorted(map(len, made)) == [0, 1]
+    assert Run.objects.filter(job="mine", state="done").count() == 2
+
+
+def test_an_interrupted_run_is_written_down_and_can_run_again(lab: Lab) -> None:
+    job = {"function": "tests.commands.test_jobs.hang", "schedule": "0 0 1 1 *"}
+    lab.setting(RESCUE={}, JOBS={"mine": job})
+    command = [sys.executable, "-m", "django", "maint", "run", "mine"]
+    with subprocess.Popen(command, env=lab.env, stderr=subprocess.DEVNULL) as process:
+        until(lambda: Run.objects.filter(state="running").exists())
+        again = lab.manage("maint", "run", "mine", check=False)
+        assert (again.returncode, "mine is running on" in again.stderr) == (1, True)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 130
+    (run,) = Run.objects.all()
+    assert (run.state, run.error, run.running) == ("failed", "interrupted", None)
+    assert not Process.objects.exists()
+
+
+def hang() -> None:
+    """A job that does not end."""
+    import time
+
+    time.sleep(600)
+
+
+def test_a_run_that_was_killed_is_taken_over_by_the_next_line_of_the_crontab(lab: Lab) -> None:
+    dead = rows.process("s", kind="scheduler", pid=rows.dead_pid())
+    tick = get_settings().jobs["prune"].schedule.latest(ledger.utc_now("default"))
+    assert ledger.claim("prune", tick, Holder("cron", "here", dead.supervisor), "default")
+    done = lab.manage("maint", "tick", "--json")
+    found = [run for run in json.loads(done.stdout)["runs"] if run["job"] == "prune"]
+    assert [(run["state"], run["attempt"]) for run in found] == [("done", 2)]
+
+
+# -- the list -------------------------------------------------------------------------
+
+
+def test_the_list_shows_every_job_its_last_run_and_its_next() -> None:
+    maint("run", "queues")
+    code, document = as_json("jobs")
+    validate("jobs", document)
+    by_name = {each["name"]: each for each in document["jobs"]}
+    assert code == 0
+    assert list(by_name) == ["rescue", "queues", "schedule", "prune", "storage", "history"]
+    assert by_name["queues"]["last"]["state"] == "done"
+    assert by_name["prune"]["last"] is None
+    code, said = maint("jobs")
+    assert "17 3 * * *" in said
+    assert "never" in said
+
+
+def test_the_runs_of_one_job_are_listed_the_newest_first() -> None:
+    for _ in range(3):
+        maint("run", "queues")
+    code, document = as_json("jobs", "--job", "queues", "--runs", "2")
+    validate("jobs", document)
+    ids = [run["id"] for run in document["runs"]]
+    assert ids == sorted(ids, reverse=True)
+    assert len(ids) == 2
+    assert "by hand" in maint("jobs", "--job", "queues")[1]
+
+
+# -- a person's mistakes --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["run", "jobs"])
+def test_an_unknown_job_is_named_with_the_one_that_was_meant(command: str) -> None:
+    flag = ["--job"] if command == "jobs" else []
+    with pytest.raises(CommandError, match="there is no job 'prun'. Did you mean \"prune\"?"):
+        call_command("maint", command, *flag, "prun")
+
+
+def test_a_wrong_job_stops_no_other_and_says_so_every_time(lab: Lab) -> None:
+    lab.setting(
+        RESCUE={},
+        JOBS={
+            "prune": {"schedule": "61 * * * *"},
+            "x": {"command": "chek", "schedule": EVERY_MINUTE},
+        },
+    )
+    check = lab.manage("check", check=False)
+    assert check.returncode == 1
+    assert "wrong minute, '61'" in check.stderr
+    assert 'no command "chek". Did you mean "check"?' in check.stderr
+    done = lab.manage("maint", "run", "queues", check=False)
+    assert (done.returncode, "argus_maint.E004" in done.stderr) == (0, True)
+    wrong = lab.manage("maint", "run", "prune", check=False)
+    assert (wrong.returncode, "wrong minute" in wrong.stderr) == (2, True)
+    assert lab.manage("maint", "tick", check=False).returncode == 1
