@@ -1,7 +1,7 @@
 """An app whose jobs may be due each second: only the parser refuses such a schedule.
 
-``ARGUS_MAINT_TEST_JOBS`` is JSON: for each job its ``schedule`` (seconds first, where there
-are six fields) and fields of ``conf_jobs.Job``. Our own jobs are left out.
+``ARGUS_MAINT_TEST_JOBS`` is JSON: for each job its ``schedule`` (see ``seconds``) and fields of
+``conf_jobs.Job``. Our own jobs are left out.
 ``ARGUS_MAINT_TEST_PATCH`` is JSON: values for names of modules, by dotted path.
 """
 
@@ -40,7 +40,7 @@ class SchedulingConfig(AppConfig):
 
 def _job(name: str, schedule: str, **fields: Any) -> Any:
     from argus_maint.conf_jobs import Job
-    from argus_maint.ticks import Schedule
+    from tests.scheduling.seconds import schedule as made
 
     fields = {"kind": "function", **fields}
-    return Job(name, "a chore", Schedule(schedule, "UTC"), **fields)
+    return Job(name, "a chore", made(schedule), **fields)

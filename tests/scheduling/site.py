@@ -7,7 +7,7 @@ import json
 import threading
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
@@ -17,13 +17,7 @@ from tests.lab import Lab, Supervised, until
 
 CRONTASK = importlib.util.find_spec("crontask") is not None
 KINDS = ("crontask", "plain") if CRONTASK else ("plain",)
-EACH_SECOND = "* * * * * *"
-
-
-def once(seconds: int = -1) -> str:
-    """A schedule with one tick, a second ago or in so many: a new job is due at once."""
-    tick = datetime.now(timezone.utc) + timedelta(seconds=seconds)
-    return f"{tick.second} {tick.minute} {tick.hour} {tick.day} {tick.month} *"
+EACH_SECOND = "1s"
 
 
 class Site:

@@ -26,7 +26,7 @@ from argus_maint.ticks import UTC, Schedule
 from argus_maint.workers.identity import this_host
 from tests import rows
 from tests.lab import Lab, until
-from tests.scheduling.site import once
+from tests.scheduling.seconds import once, schedule
 
 pytestmark = pytest.mark.django_db(transaction=True)
 HOST = this_host()
@@ -59,7 +59,7 @@ def host() -> Iterator[Host]:
 
 
 def due_once(**values: Any) -> Job:
-    return Job("j", "a job", Schedule(once(), "UTC"), **values)
+    return Job("j", "a job", schedule(once()), **values)
 
 
 def tick(minutes: int = 0) -> datetime:

@@ -11,7 +11,7 @@ import pytest
 from argus_maint.models import Process
 from tests.lab import until
 from tests.scheduling.site import CRONTASK, EACH_SECOND, KINDS, Site
-from tests.workers.test_service_managers import Ear
+from tests.workers.test_notify import Ear
 
 with_crontask = pytest.mark.skipif(not CRONTASK, reason="needs django-crontask")
 

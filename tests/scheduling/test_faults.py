@@ -17,7 +17,8 @@ from tests.faults import clock
 from tests.faults.conftest import cannot, hold, only, servers, through
 from tests.faults.proxy import Proxy
 from tests.lab import until
-from tests.scheduling.site import EACH_SECOND, Site, once
+from tests.scheduling.seconds import once
+from tests.scheduling.site import EACH_SECOND, Site
 
 RUN = "argus_maint_run"
 CLAIM = f"INSERT INTO .{RUN}. .*'running'"

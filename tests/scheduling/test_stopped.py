@@ -11,7 +11,8 @@ from django_tasks_db.models import DBTaskResult
 from argus_maint.models import Process, Run
 from tests.faults.conftest import hold
 from tests.lab import until
-from tests.scheduling.site import CRONTASK, EACH_SECOND, Account, Site, once
+from tests.scheduling.seconds import once
+from tests.scheduling.site import CRONTASK, EACH_SECOND, Account, Site
 
 with_crontask = pytest.mark.skipif(not CRONTASK, reason="needs django-crontask")
 

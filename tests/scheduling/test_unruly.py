@@ -11,7 +11,8 @@ from django_tasks_db.models import DBTaskResult
 from argus_maint.models import Process, Run
 from tests import rows
 from tests.lab import gone, until
-from tests.scheduling.site import EACH_SECOND, Site, once
+from tests.scheduling.seconds import once
+from tests.scheduling.site import EACH_SECOND, Site
 
 
 def test_jobs_that_raise_leave_or_hang_hold_up_no_other_and_no_end(site: Site) -> None:
