@@ -191,25 +191,38 @@ def test_what_is_being_enqueued_at_a_beat_is_not_lost_and_holds_up_no_other(host
     assert not Run.objects.exclude(state="done", running=None).exists()
 
 
+def fired(host: Host, when: datetime, grace: int | None = 3600) -> list[int]:
+    """What a job of the site's scheduler does that is fired now for a tick."""
+    calls: list[int] = []
+    scheduler = BackgroundScheduler()
+    trigger = CronTrigger(minute="*")
+    job = scheduler.add_job(calls.append, trigger, args=[1], misfire_grace_time=grace, name="x")
+    job._jobstore_alias = "default"
+    pool = ClaimingExecutor(host.runner)
+    pool.start(scheduler, "default")
+    try:
+        pool._run(job, [when])
+    finally:
+        pool.shutdown()
+    return calls
+
+
+def test_what_another_has_claimed_is_not_enqueued(host: Host) -> None:
+    when = tick()
+    assert fired(host, when) == [1]
+    other = Host()
+    assert fired(other, when) == []
+    other.member.sign_off(keep=False)
+    assert Run.objects.get().state == "done"
+
+
 @pytest.mark.parametrize(
     ("grace", "state", "called"), [(3600, "done", [1]), (1, "skipped", []), (None, "done", [1])]
 )
 def test_one_that_is_fired_too_late_is_not_written_down_as_done(
     host: Host, grace: int | None, state: str, called: list[int]
 ) -> None:
-    calls: list[int] = []
-    scheduler = BackgroundScheduler()
-    made = scheduler.add_job(
-        calls.append, CronTrigger(minute="*"), args=[1], misfire_grace_time=grace, id="x"
-    )
-    made._jobstore_alias = "default"
-    pool = ClaimingExecutor(host.runner)
-    pool.start(scheduler, "default")
-    try:
-        pool._run(made, [datetime.now(UTC) - timedelta(minutes=5)])
-    finally:
-        pool.shutdown()
-    assert calls == called
+    assert fired(host, datetime.now(UTC) - timedelta(minutes=5), grace) == called
     assert Run.objects.get().state == state
 
 
