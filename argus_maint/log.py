@@ -10,8 +10,6 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import structlog
-
 ROOT = "argus_maint"
 
 
@@ -20,8 +18,28 @@ def _without_empty(logger: Any, method: str, event: Any) -> Any:
     return {key: value for key, value in event.items() if value is not None and value != ""}
 
 
+class _Logger:
+    """A logger that is made when it first has something to say.
+
+    structlog imports much, and a crontab's line, once a minute, mostly logs nothing.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, method: str) -> Any:
+        value = self.__dict__[method] = getattr(_made(self._name), method)
+        return value
+
+
 def get_logger(name: str) -> Any:
     """A structlog logger over the standard logger ``name``."""
+    return _Logger(name)
+
+
+def _made(name: str) -> Any:
+    import structlog
+
     if structlog.is_configured():
         return structlog.get_logger(name)
     return structlog.wrap_logger(

@@ -14,9 +14,6 @@ Events: ``task.requeued``, ``task.failed``, with ``verdict=manual``; ``task.unwa
 
 from __future__ import annotations
 
-import getpass
-import os
-import socket
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -98,15 +95,6 @@ class Result:
     status: str  # before
     outcome: Outcome
     message: str
-
-
-def operator() -> str:
-    """``user@host`` of the person at the keyboard, also behind sudo."""
-    try:
-        user = os.environ.get("SUDO_USER") or getpass.getuser()
-    except (KeyError, OSError, ImportError):  # a container's user has no name
-        user = f"uid{os.getuid()}"
-    return f"{user}@{socket.gethostname()}"[:160]
 
 
 def pull(lever: Lever, ids: Sequence[uuid.UUID], tell: Callable[[Result], None]) -> str:

@@ -13,11 +13,14 @@ import os
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
-from rich.console import Console
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Cell = str | Text
 
@@ -34,16 +37,22 @@ class Screen:
         if hasattr(self.out, "reconfigure") and (self.out.encoding or "").lower() != "utf-8":
             self.out.reconfigure(errors="backslashreplace")
         colour = force_color or (self.terminal and not no_color and not os.environ.get("NO_COLOR"))
-        self.console = Console(
+        self.plain, self.force_color = not colour, force_color
+
+    @cached_property
+    def console(self) -> Console:
+        """Rich's: imported late, for where all is well many commands print nothing."""
+        from rich.console import Console
+
+        return Console(
             file=self.out,
-            force_terminal=True if force_color else None,
-            no_color=not colour,
+            force_terminal=True if self.force_color else None,
+            no_color=self.plain,
             highlight=False,
             markup=False,
             emoji=False,
             soft_wrap=True,
         )
-        self.plain = not colour
 
     @property
     def width(self) -> int | None:

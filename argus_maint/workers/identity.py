@@ -12,6 +12,7 @@ Sources: proc_pid_stat(5) for state and start time, machine-id(5), and
 from __future__ import annotations
 
 import errno
+import getpass
 import os
 import secrets
 import socket
@@ -67,6 +68,15 @@ def this_host() -> Host:
         boot_id=_read("/proc/sys/kernel/random/boot_id"),
         pid_namespace=namespace,
     )
+
+
+def operator() -> str:
+    """``user@host`` of the person at the keyboard, also behind sudo."""
+    try:
+        user = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a container's user has no name
+        user = f"uid{os.getuid()}"
+    return f"{user}@{socket.gethostname()}"[:160]
 
 
 def stat_of(pid: int) -> tuple[str, str]:

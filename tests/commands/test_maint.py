@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from argus_maint.jobs import levers
 from argus_maint.models import LedgerEntry, Sighting
+from argus_maint.workers import identity
 from tests import rows
 from tests.commands.calls import as_json, maint, wrong
 
@@ -209,7 +209,7 @@ def test_history_lists_who_did_what_by_hand_and_why() -> None:
     out = maint("history")
     assert out.splitlines()[0].split()[-2:] == ["by", "why"]
     assert "customer is gone customer is gone customer is gone customer…" in out
-    (user, _, host) = levers.operator().partition("@")
+    (user, _, host) = identity.operator().partition("@")
     for name in (user, f"{user}@{host}"):
         (entry,) = as_json("history", "history", "--by", name)["entries"]
         assert entry["action"] == "failed"

@@ -20,6 +20,7 @@ from argus_maint.jobs import levers, rescue
 from argus_maint.jobs.levers import Lever, Outcome, Result, Verb
 from argus_maint.jobs.rescue import View
 from argus_maint.models import LedgerEntry, Process
+from argus_maint.workers import identity
 from argus_maint.workers.identity import this_host
 from tests import rows
 
@@ -309,13 +310,13 @@ def test_many_tasks_go_in_chunks_and_cost_the_same_each(monkeypatch: pytest.Monk
 
 def test_the_operator_is_a_person_on_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUDO_USER", "alice")
-    assert levers.operator() == f"alice@{socket.gethostname()}"
+    assert identity.operator() == f"alice@{socket.gethostname()}"
     monkeypatch.delenv("SUDO_USER")
     monkeypatch.setattr(getpass, "getuser", lambda: "bob")
-    assert levers.operator().startswith("bob@")
+    assert identity.operator().startswith("bob@")
 
     def nobody() -> str:
         raise KeyError("uid not found")
 
     monkeypatch.setattr(getpass, "getuser", nobody)
-    assert levers.operator().startswith("uid")
+    assert identity.operator().startswith("uid")

@@ -19,6 +19,12 @@ def note(path: str, job: str, seconds: float = 0.0) -> None:
     write(path, f"end {about}")
 
 
+def first_long(path: str, job: str, seconds: float) -> None:
+    """As ``note``; only what runs for the first time takes long."""
+    run = Run.objects.get(running=job)
+    note(path, job, seconds if run.attempt == 1 else 0.0)
+
+
 def hang(path: str, job: str, go: str) -> None:
     """As ``note``, and stay until a file appears."""
     write(path, f"begin {job} {os.getpid()}")

@@ -7,16 +7,17 @@ import json
 import threading
 from collections import Counter
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
 from argus_maint.models import Process, Run
+from argus_maint.scheduling import ledger
 from tests.lab import Lab, Supervised, until
 
 CRONTASK = importlib.util.find_spec("crontask") is not None
 KINDS = ("crontask", "plain") if CRONTASK else ("plain",)
-EACH_SECOND = "* * * * * *"
-YEARLY = "0 0 1 1 *"
+EACH_SECOND = "1s"
 
 
 class Site:
@@ -46,6 +47,11 @@ class Site:
         options = {"path": self.out, "job": name, **raw.pop("options", {})}
         target = f"tests.scheduling.chores.{chore}"
         self.jobs_set[name] = {"schedule": schedule, "target": target, "options": options, **raw}
+        self.lab.env["ARGUS_MAINT_TEST_JOBS"] = json.dumps(self.jobs_set)
+
+    def ours(self, name: str, schedule: str, **raw: Any) -> None:
+        """Add a job of ours."""
+        self.jobs_set[name] = {"schedule": schedule, "kind": "ours", **raw}
         self.lab.env["ARGUS_MAINT_TEST_JOBS"] = json.dumps(self.jobs_set)
 
     def command(self, name: str, schedule: str = EACH_SECOND, **raw: Any) -> None:
@@ -82,10 +88,6 @@ class Site:
 
     def fresh(self, *names: str) -> None:
         """Let jobs have run before, so that they are not new."""
-        from datetime import timedelta
-
-        from argus_maint.scheduling import ledger
-
         now = ledger.utc_now("default")
         for name in names:
             tick = ledger.to_column(now.replace(microsecond=0) - timedelta(seconds=2))
@@ -102,6 +104,11 @@ class Site:
         """End the line; the laboratory ends the rest."""
         if self.line is not None:
             self.line.end()
+
+    def patch(self, **values: Any) -> None:
+        """Values of module constants, for processes started from now on."""
+        named = {f"argus_maint.{key.replace('__', '.')}": each for key, each in values.items()}
+        self.lab.env["ARGUS_MAINT_TEST_PATCH"] = json.dumps(named)
 
     # -- what came of it ------------------------------------------------------------------
 

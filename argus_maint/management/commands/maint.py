@@ -9,6 +9,7 @@ import errno
 import logging
 import os
 import sys
+from importlib import import_module
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -16,32 +17,13 @@ from django.db import Error
 
 from argus_maint import log
 from argus_maint.database import in_plain_words, task_database
+from argus_maint.management import maint
 from argus_maint.management.checking import WrongJobsApart
-from argus_maint.management.maint import (
-    archive,
-    crontab,
-    fail,
-    history,
-    jobs,
-    prune,
-    requeue,
-    rescue,
-    run,
-    status,
-    storage,
-    tasks,
-    tick,
-    units,
-)
 from argus_maint.management.maint.arguments import Parser, add_subcommand
 from argus_maint.management.maint.context import INTERRUPTED, Context
 from argus_maint.observe.screen import Screen
 
-_MODULES = (
-    *(status, rescue, tasks, requeue, fail, history),
-    *(prune, archive, storage, jobs, run, tick, units, crontab),
 )
-SUBCOMMANDS = {each.NAME: each for each in _MODULES}
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
@@ -50,13 +32,19 @@ class Command(WrongJobsApart):
 
     help = "Look at the task queue, and put right what is wrong with it."
     missing_args_message = f"name a subcommand: {', '.join(SUBCOMMANDS)}"
+    named = ""  # on a command line, in the first place
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Note which subcommand it is: a crontab's line need not import the others."""
+        self.named = argv[2] if len(argv) > 2 else ""
+        super().run_from_argv(argv)
 
     def add_arguments(self, parser: CommandParser) -> None:
         """One parser for each subcommand."""
         parser.__class__ = Parser  # Django makes it, and asks nobody which class
         subparsers = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=True)
-        for each in SUBCOMMANDS.values():
-            add_subcommand(subparsers, each)
+        for name in (self.named,) if self.named in SUBCOMMANDS else SUBCOMMANDS:
+            add_subcommand(subparsers, _module(name))
 
     def handle(self, *args: Any, subcommand: str, **options: Any) -> None:
         """Run one subcommand; its exit status is ours."""
@@ -70,7 +58,7 @@ class Command(WrongJobsApart):
             context = Context(
                 task_database(), Screen(self.stdout, *colours), Screen(self.stderr, *colours)
             )
-            code = SUBCOMMANDS[subcommand].run(context, options)
+            code = _module(subcommand).run(context, options)
         except Error as error:
             raise CommandError(in_plain_words(error)) from error
         except BrokenPipeError:  # the reader, head or less, has seen enough
@@ -86,6 +74,10 @@ class Command(WrongJobsApart):
             sys.exit(INTERRUPTED)
         if code:
             sys.exit(code)
+
+
+def _module(subcommand: str) -> Any:
+    return import_module(f"{maint.__name__}.{subcommand}")
 
 
 def _write_no_more() -> None:

@@ -16,7 +16,6 @@ from typing import Any, NoReturn, TypeVar
 
 from django.core.management.base import CommandParser
 
-from argus_maint.jobs import targets
 from argus_maint.options import did_you_mean, parse_duration
 
 BASE: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -148,8 +147,14 @@ def checked(parse: Callable[[str], T]) -> Callable[[str], T]:
     return parsed
 
 
+def _hexdigits(text: str) -> str:
+    from argus_maint.jobs import targets  # with all that acts on tasks
+
+    return targets.hexdigits(text)
+
+
 duration = checked(lambda text: parse_duration(text, "it"))  # in seconds, 0 included
-task_id = checked(targets.hexdigits)  # of an id or its beginning
+task_id = checked(_hexdigits)  # of an id or its beginning
 
 
 def age(text: str) -> float:

@@ -25,6 +25,7 @@ from argus_maint.management.maint.context import Context, known_backend, term_is
 from argus_maint.management.maint.tally import WORDS, Tally
 from argus_maint.observe import census
 from argus_maint.workers import registry
+from argus_maint.workers.identity import operator
 
 ASK_ABOVE = 100  # tasks
 BAR_ABOVE = 300
@@ -156,7 +157,7 @@ def run(verb: Verb, context: Context, options: dict[str, Any]) -> int:
     lever = Lever(
         verb=verb,
         using=context.using,
-        noticed_by=levers.operator(),
+        noticed_by=operator(),
         why=options["why"] or "",
         only="" if options["ids"] else BULK[kind],
         again=bool(options.get("again")),

@@ -7,7 +7,6 @@ from typing import Any
 from rich.text import Text
 
 from argus_maint.jobs import watcher
-from argus_maint.jobs.levers import operator
 from argus_maint.jobs.watcher import Errand, Rescue
 from argus_maint.management.maint.arguments import Arguments, add_json
 from argus_maint.management.maint.bar import shown
@@ -17,6 +16,7 @@ from argus_maint.observe.census import label
 from argus_maint.observe.render import action, cause_of
 from argus_maint.observe.screen import BAD, HEAD, WARN, Cell, Column, join, span, styled, table
 from argus_maint.observe.status import count
+from argus_maint.workers.identity import operator
 
 NAME = "rescue"
 SUMMARY = "give tasks of dead workers back to the queue, now"

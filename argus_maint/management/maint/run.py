@@ -13,7 +13,6 @@ from argus_maint import log
 from argus_maint.conf import get_settings
 from argus_maint.conf_jobs import Job
 from argus_maint.exceptions import Overlap
-from argus_maint.jobs.levers import operator
 from argus_maint.management.maint.arguments import Arguments, add_json
 from argus_maint.management.maint.context import Context, term_is_an_interrupt
 from argus_maint.models import Run
@@ -22,6 +21,7 @@ from argus_maint.options import did_you_mean
 from argus_maint.scheduling import observers
 from argus_maint.scheduling.member import Member
 from argus_maint.scheduling.runner import Runner
+from argus_maint.workers.identity import operator
 
 NAME = "run"
 SUMMARY = "run one job now, or, with --scheduled, if it is due"
@@ -126,9 +126,9 @@ def quiet(context: Context) -> None:
 
 def tell(context: Context, runs: list[Run], options: dict[str, Any]) -> int:
     """Tell what came of it."""
-    from argus_maint.management.maint.jobs import run_as_dict
-
     if options["json"]:
+        from argus_maint.management.maint.jobs import run_as_dict
+
         made = [run_as_dict(each) for each in runs]
         context.json({"kind": "argus_maint.run", "version": 1, "runs": made})
     elif options.get("scheduled", True):
