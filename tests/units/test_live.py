@@ -40,12 +40,16 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
 ]
 QUICK = ("--no-startup-delay", "--interval=0.05", "--lease=3")
-PRUNE = ("maint", "prune", "--older-than=1d")
 NAMES = ("ARGUS_MAINT", "DJANGO", "PYTHON")
 
 
 def site(lab: Lab, name: str, **more: Any) -> Site:
-    """This test's own project; its scheduler is a second worker until there is one."""
+    """This test's own project. Its nightly prune is due every minute."""
+    lab.setting(
+        RESCUE={"*": {"backoff": [0, 0]}},
+        RETENTION={"successful": "1d"},
+        JOBS={"prune": {"schedule": "* * * * *", "zone": "UTC"}},
+    )
     folder = lab.folder / "a b%c ($(X))"
     (folder / "logs").mkdir(parents=True)
     environment = folder / "site's 100%.env"
@@ -60,8 +64,6 @@ def site(lab: Lab, name: str, **more: Any) -> Site:
         logs=str(folder / "logs"),
         processes=2,
         flags=(f"--worker-id={name}", *QUICK),
-        scheduler=("db_worker", f"--worker-id={name}-scheduler", "--queue-name=none", *QUICK),
-        job=PRUNE,
         **more,
     )
 
@@ -341,7 +343,7 @@ def test_cron_fires_the_line_of_cron_d_at_its_time(lab: Lab) -> None:
 
 def test_cron_fires_the_line_of_a_user_but_no_file_whose_name_has_a_dot(lab: Lab) -> None:
     shop = site(lab, "cron")
-    (text,) = render("crontab", replace(shop, tick=PRUNE, one_line=True), [job()]).values()
+    (text,) = render("crontab", replace(shop, one_line=True), [job()]).values()
     dotted = f"* * * * * root touch '{lab.folder}/dotted'\n"
     plain = f"* * * * * root touch '{lab.folder}/plain'\n"
     files = {"user.crontab": text, "cron.d/argus.maint": dotted, "cron.d/argus-maint": plain}

@@ -23,6 +23,9 @@ from argus_maint.management.maint.arguments import Parser, add_subcommand
 from argus_maint.management.maint.context import INTERRUPTED, Context
 from argus_maint.observe.screen import Screen
 
+SUBCOMMANDS = (
+    *("status", "rescue", "tasks", "requeue", "fail", "history"),
+    *("prune", "archive", "storage", "jobs", "run", "tick", "units", "crontab"),
 )
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
