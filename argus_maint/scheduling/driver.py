@@ -114,7 +114,8 @@ class Driver:
         thread = self._start()
         logger.info("scheduler.started", name=self.member.name, pid=os.getpid())
         ready()
-        self.manager.tell("READY=1")
+        enabled = sum(job.enabled for job in self.jobs.values())
+        self.manager.tell(f"READY=1\nSTATUS=running {enabled} jobs")
         while not self.stop.wait(min(TURN, self.manager.watchdog_every or TURN)):
             if not thread.is_alive():
                 raise RuntimeError("the scheduler's thread has ended")
