@@ -136,7 +136,7 @@ def _page(jobs: list[Job], using: str, width: int | None) -> list[Text]:
                 styled(job.name, HEAD if job.enabled else DIM),
                 f"{job.schedule.expression}  {job.schedule.zone}",
                 _state(last) if job.enabled or last else "",
-                f"{span((now - ledger.aware_utc(last.started_at)).total_seconds())} ago"
+                f"{span((now - ledger.aware(last.started_at)).total_seconds())} ago"
                 if last
                 else "",
                 soon or styled("off", DIM),
