@@ -87,6 +87,12 @@ def last_tick(name: str, using: str, now: datetime) -> datetime | None:
     return aware(rows.order_by("-tick").values_list("tick", flat=True).first())
 
 
+def last_run(name: str, using: str) -> Run | None:
+    """The newest run of a job, or the one that is under way: no tick that was skipped."""
+    rows = Run.objects.using(using).filter(job=name).exclude(state=Run.State.SKIPPED)
+    return rows.order_by("-started_at", "-pk").first()
+
+
 def claim(
     job: str,
     tick: datetime | None,

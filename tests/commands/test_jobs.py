@@ -108,14 +108,17 @@ def test_queues_finds_nothing_where_workers_keep_up() -> None:
     assert maint("run", "queues")[0] == 0
 
 
-def test_schedule_tells_of_a_job_that_nobody_runs_and_of_one_that_failed() -> None:
+def test_schedule_tells_of_a_job_that_nobody_runs_that_failed_or_that_takes_too_long() -> None:
     overdue("rescue", minutes=30)
     Run.objects.create(
         job="queues", tick=rows.ago(60), state="failed", started_at=rows.ago(60), error="no disk"
     )
+    Run.objects.create(job="prune", running="prune", started_at=rows.ago(7 * 3600))
+    Run.objects.create(job="prune", tick=rows.ago(9), state="skipped", started_at=rows.ago(9))
     code, document = as_json("run", "schedule")
     found = {(each["job"], each["code"]) for each in document["runs"][0]["report"]["problems"]}
-    assert (code, found) == (1, {("rescue", "missed"), ("queues", "failed")})
+    assert code == 1
+    assert found == {("rescue", "missed"), ("queues", "failed"), ("prune", "overdue")}
 
 
 def function(**options: Any) -> Any:
