@@ -20,7 +20,6 @@ from argus_maint.observe.screen import BAD, DIM, GOOD, WARN, join, styled
 from argus_maint.options import did_you_mean
 from argus_maint.scheduling import observers
 from argus_maint.scheduling.member import Member
-from argus_maint.scheduling.runner import Runner
 from argus_maint.workers.identity import operator
 
 NAME = "run"
@@ -75,7 +74,9 @@ def run(context: Context, options: dict[str, Any]) -> int:
 
 
 def _by_hand(context: Context, job: Job) -> Run:
-    runner = make_runner(context, "hand")
+    from argus_maint.jobs.performing import runner_of
+
+    runner = runner_of(Member(context.using, "hand"), operator())
     with term_is_an_interrupt(), runner.member.beating():
         try:
             return runner.by_hand(job)
@@ -85,8 +86,10 @@ def _by_hand(context: Context, job: Job) -> Run:
 
 def run_due(context: Context, jobs: list[Job]) -> list[Run]:
     """Run what is due of these, and what was lost with its process."""
+    from argus_maint.jobs.performing import runner_of
+
     quiet(context)
-    runner, runs = make_runner(context, "cron"), []
+    runner, runs = runner_of(Member(context.using, "cron"), operator()), []
     mine = {job.name: job for job in jobs}
     due = [job for job in jobs if runner.wanted(job)]
     lost = runner.has_strays(mine)
@@ -94,27 +97,13 @@ def run_due(context: Context, jobs: list[Job]) -> list[Run]:
         return []
     with term_is_an_interrupt(), runner.member.beating():
         if lost:
-            _make_sure(context, mine)
+            from argus_maint.jobs import watcher
+
+            watcher.make_sure(watcher.Errand(context.using, operator()), mine)
             runs += runner.take_over(mine)
         for job in due:
             runs += runner.fire(job)
     return runs
-
-
-def _make_sure(context: Context, jobs: dict[str, Job]) -> None:
-    from argus_maint.jobs import watcher
-
-    watcher.make_sure(watcher.Errand(context.using, operator()), jobs)
-
-
-def make_runner(context: Context, driver: str) -> Runner:
-    """A runner of this process."""
-    from argus_maint.jobs.performing import performer
-
-    jobs = get_settings().jobs
-    perform = performer(context.using, operator(), jobs)
-    member = Member(context.using, driver)
-    return Runner(context.using, member, perform, observers.observers())
 
 
 def quiet(context: Context) -> None:
