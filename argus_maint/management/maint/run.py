@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from argparse import ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import CommandError
 from rich.text import Text
 
-from argus_maint import log
 from argus_maint.conf import get_settings
 from argus_maint.conf_jobs import Job
 from argus_maint.exceptions import Overlap
@@ -88,7 +86,6 @@ def run_due(context: Context, jobs: list[Job]) -> list[Run]:
     """Run what is due of these, and what was lost with its process."""
     from argus_maint.jobs.performing import runner_of
 
-    quiet(context)
     runner, runs = runner_of(Member(context.using, "cron"), operator()), []
     mine = {job.name: job for job in jobs}
     due = [job for job in jobs if runner.wanted(job)]
@@ -106,13 +103,6 @@ def run_due(context: Context, jobs: list[Job]) -> list[Run]:
     return runs
 
 
-def quiet(context: Context) -> None:
-    """What is logged goes to the site's log; without one, nowhere: cron mails what we print."""
-    logger = logging.getLogger(log.ROOT)
-    if not logger.hasHandlers():
-        logger.addHandler(logging.NullHandler())
-
-
 def tell(context: Context, runs: list[Run], options: dict[str, Any]) -> int:
     """Tell what came of it."""
     if options["json"]:
@@ -120,10 +110,9 @@ def tell(context: Context, runs: list[Run], options: dict[str, Any]) -> int:
 
         made = [run_as_dict(each) for each in runs]
         context.json({"kind": "argus_maint.run", "version": 1, "runs": made})
-    elif options.get("scheduled", True):
-        context.show(line for each in runs if is_bad(each) for line in lines_of(each))
     else:
-        context.show(line for each in runs for line in lines_of(each))
+        told = filter(is_bad, runs) if options.get("scheduled", True) else runs
+        context.show(line for each in told for line in lines_of(each))
     return int(any(map(is_bad, runs)))
 
 
