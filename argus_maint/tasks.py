@@ -21,19 +21,15 @@ _lock = threading.Lock()
 
 def _runner() -> Runner:
     """The one of this process: made, and made known, when the first tick comes."""
-    from argus_maint.conf import get_settings
     from argus_maint.database import task_database
-    from argus_maint.jobs.performing import performer
+    from argus_maint.jobs.performing import runner_of
     from argus_maint.scheduling.member import Member
-    from argus_maint.scheduling.observers import observers
 
     with _lock:  # the first ticks of several jobs come together
         if not _made:
-            using = task_database()
-            member = Member(using, crontask.driver())
+            member = Member(task_database(), crontask.driver())
             member.beat_on(threading.Event())
-            perform = performer(using, member.name, get_settings().jobs)
-            _made.append(Runner(using, member, perform, observers()))
+            _made.append(runner_of(member))
         return _made[0]
 
 

@@ -8,10 +8,9 @@ from django_tasks_db.models import TaskResultStatus
 
 from argus_maint.conf import get_settings
 from argus_maint.database import task_database
-from argus_maint.jobs.performing import performer
-from argus_maint.scheduling import ledger, observers
+from argus_maint.jobs.performing import runner_of
+from argus_maint.scheduling import ledger
 from argus_maint.scheduling.member import Member
-from argus_maint.scheduling.runner import Runner
 
 if TaskResultStatus.__module__.startswith("django.tasks"):
     from django.tasks import task
@@ -31,6 +30,5 @@ def run_job(name: str, run: int, attempt: int) -> str:
     taken = ledger.take(run, attempt, member.holder, using)
     if taken is None or name not in jobs:
         return "not its run any more"
-    perform = performer(using, member.name, jobs)
-    runner = Runner(using, member, perform, observers.observers())
-    return str(runner.go_on(taken, replace(jobs[name], run_on="scheduler")).state)
+    job = replace(jobs[name], run_on="scheduler")
+    return str(runner_of(member).go_on(taken, job).state)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from argus_maint.conf_jobs import Job
-from argus_maint.exceptions import JobError, JobStopped
+from argus_maint.exceptions import ArchiveError, JobError, JobStopped
 
 Report = dict[str, Any]
 
@@ -52,24 +52,20 @@ def rescue(given: Pass) -> Report:
 
 def prune(given: Pass) -> Report:
     """Delete finished tasks past their retention."""
-    from argus_maint.jobs.prune import order_of
-
-    return _pruned(order_of(given.using, own_tables=False, tell=given.go_on, **given.options))
+    return _pruned(given, own_tables=False, **given.options)
 
 
 def history(given: Pass) -> Report:
     """Delete our own rows past their retention."""
-    from argus_maint.jobs.prune import order_of
-
-    return _pruned(order_of(given.using, tasks=False, archive=None, tell=given.go_on))
+    return _pruned(given, tasks=False, archive=None)
 
 
-def _pruned(order: Any) -> Report:
-    from argus_maint.exceptions import ArchiveError
-    from argus_maint.jobs.prune import prune as make
+def _pruned(given: Pass, **values: Any) -> Report:
+    from argus_maint.jobs import prune as job
 
+    order = job.order_of(given.using, tell=given.go_on, **values)
     try:
-        made = make(order)
+        made = job.prune(order)
     except ArchiveError as error:
         raise JobError(str(error)) from error
     report = {

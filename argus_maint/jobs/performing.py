@@ -1,6 +1,6 @@
 """Doing a job: ours, or what a site has named in ``ARGUS_MAINT["JOBS"]``.
 
-``performer(...)`` returns what ``scheduling.runner`` calls. A job of ours is a function of
+``runner_of(member)`` is what each process that runs jobs has. A job of ours is a function of
 ``jobs.passes``. Of the site's own:
 
 - a **function** is called in this process with its options as keyword arguments; what it
@@ -24,44 +24,45 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import IO, Any
 
 from django.conf import settings
 from django.utils.module_loading import import_string
 
 from argus_maint.clock import now
+from argus_maint.conf import get_settings
 from argus_maint.conf_jobs import Job
 from argus_maint.exceptions import HandedOver, JobError, JobStopped
 from argus_maint.jobs import child, passes
+from argus_maint.jobs.passes import Report
 from argus_maint.models import Run
+from argus_maint.scheduling.member import Member
+from argus_maint.scheduling.observers import observers
+from argus_maint.scheduling.runner import Runner, is_handed_over
 
-Report = dict[str, Any]
 TAIL = 4000  # characters of output, or of a value, that are kept
 GRACE = 10.0  # seconds from TERM to KILL
 LOOK_EVERY = 0.2  # seconds
 
 
-def performer(
-    using: str,
-    noticed_by: str,
-    jobs: Mapping[str, Job],
-    stopping: Callable[[], bool] = lambda: False,
-) -> Callable[[Job, Run], Report]:
-    """What does a job and returns its report."""
+def runner_of(member: Member, noticed_by: str = "") -> Runner:
+    """A runner by the settings; who notices is the process itself, or the person who asked."""
 
     def perform(job: Job, run: Run) -> Report:
-        if job.run_on == "worker" and run.tick is not None:
+        if is_handed_over(run, job):
             from argus_maint.jobs.on_worker import run_job
 
             raise HandedOver(str(run_job.enqueue(job.name, run.pk, run.attempt).id))
         if job.kind == "ours":
-            given = passes.Pass(using, noticed_by, job.options, jobs, stopping)
+            who, jobs = noticed_by or member.name, get_settings().jobs
+            given = passes.Pass(member.using, who, job.options, jobs, runner.stop.is_set)
             report: Report = getattr(passes, job.name)(given)
             return report
-        return _KINDS[job.kind](job, stopping)
+        return _KINDS[job.kind](job, runner.stop.is_set)
 
-    return perform
+    runner = Runner(member.using, member, perform, observers())
+    return runner
 
 
 def _target(job: Job) -> Any:

@@ -56,8 +56,8 @@ def _missed(
 
 
 def _troubles(job: Job, using: str) -> Iterator[tuple[str, str]]:
-    """What the newest run, or the one that is under way, tells."""
-    run = Run.objects.using(using).filter(job=job.name).order_by("-started_at").first()
+    """What its last run tells."""
+    run = ledger.last_run(job.name, using)
     if run is None:
         return
     age = (db_now(using) - run.started_at).total_seconds()

@@ -28,7 +28,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -50,6 +50,7 @@ from argus_maint.workers.liveness import Verdict, judge, lease_is_over
 
 logger = get_logger(__name__)
 T = TypeVar("T")
+Moment = TypeVar("Moment", datetime, datetime | None)
 WAIT = 1.0  # seconds for any lock
 PATIENCE = 30.0  # seconds of trying again
 HELD = 3600.0  # seconds for which the end of a run is kept where it cannot be written
@@ -58,7 +59,7 @@ MOST_TEXT = 2000  # characters of an error
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who claims: the driver, the host's name, and the process as the registry knows it."""
+    """Who claims, in columns of Run: the driver, the host's name, the process in the registry."""
 
     driver: str
     host: str
@@ -75,21 +76,21 @@ def to_column(tick: datetime) -> datetime:
     return tick if settings.USE_TZ else tick.replace(tzinfo=None)
 
 
-def aware(tick: datetime | None) -> datetime | None:
-    """A tick as it comes from the column."""
-    return None if tick is None else aware_utc(tick)
-
-
-def aware_utc(moment: datetime) -> datetime:
+def aware(moment: Moment) -> Moment:
     """A time of our tables, with a zone."""
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
 
 
 def last_tick(name: str, using: str, now: datetime) -> datetime | None:
     """The newest tick of a job that was claimed or passed over, up to ``now``."""
     rows = Run.objects.using(using).filter(job=name, tick__lte=to_column(now))
-    tick = rows.order_by("-tick").values_list("tick", flat=True).first()
-    return aware(tick)
+    return aware(rows.order_by("-tick").values_list("tick", flat=True).first())
+
+
+def last_run(name: str, using: str) -> Run | None:
+    """The newest run of a job, or the one that is under way: no tick that was skipped."""
+    rows = Run.objects.using(using).filter(job=name).exclude(state=Run.State.SKIPPED)
+    return rows.order_by("-started_at", "-pk").first()
 
 
 def claim(
@@ -107,7 +108,7 @@ def claim(
     """
     running = job if alone else f"{tick} {job}"[:160]
     values: dict[str, Any] = {"job": job, "tick": tick and to_column(tick), "missed": missed}
-    values |= {"driver": holder.driver, "host": holder.host, "process": holder.process}
+    values |= asdict(holder)
     rows = Run.objects.using(using)
     for _ in range(3):
         run = Run(**values, running=running, started_at=DbNow())
@@ -136,27 +137,16 @@ def _is_lost(run: Run, holder: Holder, using: str) -> bool:
 
 def pass_over(job: str, tick: datetime, holder: Holder, using: str, why: str) -> None:
     """Note a tick that is not to be run; one row for a whole row of them."""
-    rows = Run.objects.using(using).filter(job=job, state=Run.State.SKIPPED)
-    last = rows.filter(tick__lt=to_column(tick)).order_by("-tick").first()
-    newest = last_tick(job, using, tick)
-    same = last is not None and last.tick is not None and last.report == {"why": why}
-    if last is not None and same and newest == aware(last.tick):
+    at, state, report = to_column(tick), Run.State.SKIPPED, {"why": why}
+    rows = Run.objects.using(using).filter(job=job)
+    last = rows.filter(tick__lte=at).order_by("-tick").first()
+    if last is not None and (last.state, last.report) == (state, report):
         with short_transaction(using, WAIT):
-            rows.filter(pk=last.pk).update(tick=to_column(tick), finished_at=DbNow())
+            rows.filter(pk=last.pk).update(tick=at, finished_at=DbNow())
         return
-    _inserted(
-        Run(
-            job=job,
-            tick=to_column(tick),
-            state=Run.State.SKIPPED,
-            driver=holder.driver,
-            host=holder.host,
-            started_at=DbNow(),
-            finished_at=DbNow(),
-            report={"why": why},
-        ),
-        using,
-    )
+    passed = Run(job=job, tick=at, state=state, report=report, **asdict(holder))
+    passed.started_at = passed.finished_at = DbNow()
+    _inserted(passed, using)
 
 
 def _inserted(run: Run, using: str) -> bool:
@@ -172,14 +162,18 @@ def _inserted(run: Run, using: str) -> bool:
     return patiently(insert)
 
 
-def patiently(write: Callable[[], T]) -> T:
-    """Do it, and again while it meets a lock."""
-    until, pause = monotonic() + PATIENCE, 0.05
+def patiently(
+    write: Callable[[], T],
+    seconds: float = PATIENCE,
+    passes: Callable[[Exception], bool] = is_locked,
+) -> T:
+    """Do it, and again while it fails by what passes, such as a lock."""
+    until, pause = monotonic() + seconds, 0.05
     while True:
         try:
             return write()
         except Exception as error:
-            if not is_locked(error) or monotonic() > until:
+            if monotonic() > until or not passes(error):
                 raise
         time.sleep(pause)
         pause = min(1.0, pause * 2)
@@ -217,16 +211,14 @@ def finish(run: Run, state: str, report: dict[str, Any], error: str, using: str)
 
 def _through_outages(write: Callable[[], T], using: str) -> T:
     """Do it, however long the database is away."""
-    until, pause = monotonic() + HELD, 0.05
-    while True:
-        try:
-            return write()
-        except TRANSIENT:
-            if connections[using].in_atomic_block or monotonic() > until:
-                raise  # a transaction of the caller's cannot be gone on with
-            discard(using)
-        time.sleep(pause)
-        pause = min(1.0, pause * 2)
+
+    def passes(error: Exception) -> bool:
+        if not isinstance(error, TRANSIENT) or connections[using].in_atomic_block:
+            return False  # a transaction of the caller's cannot be gone on with
+        discard(using)
+        return True
+
+    return patiently(write, HELD, passes)
 
 
 def _mine(run: Run, using: str) -> Any:
@@ -250,8 +242,7 @@ def take(pk: int, attempt: int, holder: Holder, using: str) -> Run | None:
     """Go on with a run that was handed over; None where it is over, or somebody else's."""
     rows = Run.objects.using(using)
     mine = rows.filter(pk=pk, state=Run.State.RUNNING, attempt=attempt)
-    values = {"process": holder.process, "driver": holder.driver, "host": holder.host}
-    return rows.get(pk=pk) if patiently(lambda: mine.update(**values)) else None
+    return rows.get(pk=pk) if patiently(lambda: mine.update(**asdict(holder))) else None
 
 
 def lost(using: str, host: Host) -> list[Run]:
@@ -312,7 +303,7 @@ def _is_to_run_again(run: Run, job: Job, holder: Holder, using: str) -> bool:
         return False
     if job.on_lost != "rerun" and run.process != holder.process:
         return False
-    now, tick = utc_now(using), aware_utc(run.tick)
+    now, tick = utc_now(using), aware(run.tick)
     return due(job, max(tick, last_tick(job.name, using, now) or tick), now) == Due()
 
 
@@ -321,9 +312,8 @@ def settle(run: Run, job: Job | None, holder: Holder, using: str) -> Run | None:
     again = job is not None and _is_to_run_again(run, job, holder, using)
     values: dict[str, Any] = {"finished_at": DbNow(), "state": Run.State.LOST, "running": None}
     if again:
-        values = {"attempt": run.attempt + 1, "started_at": DbNow(), "process": holder.process}
-        values["report"] = {}
-        values |= {"driver": holder.driver, "host": holder.host}
+        values = {"attempt": run.attempt + 1, "started_at": DbNow(), "report": {}}
+        values |= asdict(holder)
 
     def update() -> int:
         with short_transaction(using, WAIT):

@@ -200,10 +200,11 @@ class Runner:
 
     def _run(self, under: Under, job: Job) -> Run:
         run = under.run
-        logger.info("job.started", job=job.name, run=run.pk, tick=_iso(run.tick))
+        tick = run.tick.isoformat() if run.tick else ""
+        logger.info("job.started", job=job.name, run=run.pk, tick=tick)
         state, report, error = Run.State.FAILED, {}, "interrupted"
         try:
-            if not self._is_handed_over(run, job):
+            if not is_handed_over(run, job):
                 self._observe("began", run, job)
             report = _plain(self.perform(job, run))
             state, error = Run.State.DONE, ""
@@ -242,11 +243,6 @@ class Runner:
         if run.state != Run.State.LOST and under.job is not None:
             self._observe("ended", run, under.job)
 
-    @staticmethod
-    def _is_handed_over(run: Run, job: Job) -> bool:
-        """Whether a worker does it: to it the run begins."""
-        return job.run_on == "worker" and run.tick is not None
-
     def _observe(self, moment: Literal["began", "ended"], run: Run, job: Job) -> None:
         for each in self.observers:
             try:
@@ -268,5 +264,6 @@ def _plain(report: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _iso(tick: datetime | None) -> str:
-    return tick.isoformat() if tick else ""
+def is_handed_over(run: Run, job: Job) -> bool:
+    """Whether a worker does it: to it the run begins."""
+    return job.run_on == "worker" and run.tick is not None

@@ -128,10 +128,11 @@ class Sender:
             try:
                 opener.open(letter.request, timeout=letter.timeout).close()
                 return self._arrived(letter)
+            except HTTPError as error:
+                status, why = error.code, f"HTTP {error.code}"
+                error.close()
             except Exception as error:  # noqa: BLE001 - whatever it is, no job is to know of it
-                status = error.code if isinstance(error, HTTPError) else 0
-                why = _without_url(error)
-                _close(error)
+                status, why = 0, _without_url(error)
             refused = 300 <= status < 500 and status not in AGAIN
             if refused or not left:
                 return self._failed(letter, letter.url if refused else ALL, why)
@@ -222,12 +223,5 @@ def _opener() -> request.OpenerDirector:
 
 def _without_url(error: Exception) -> str:
     """What went wrong, in words that cannot hold the URL."""
-    if isinstance(error, HTTPError):
-        return f"HTTP {error.code}"
     reason: Any = error.reason if isinstance(error, URLError) else error
     return getattr(reason, "strerror", None) or type(reason).__name__
-
-
-def _close(error: Exception) -> None:
-    if isinstance(error, HTTPError):
-        error.close()

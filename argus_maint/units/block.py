@@ -2,9 +2,8 @@
 
 Using it::
 
-    block = find(crontab, "argus-maint")          # None, where there is none
-    put(crontab, "argus-maint", lines)            # the crontab with our lines in it
-    take_out(crontab, "argus-maint")              # and without
+    put(crontab, "argus-maint", lines)  # the crontab with our lines in it
+    take_out(crontab, "argus-maint")    # and without
 
 A crontab is bytes, for it may be in any encoding. What is outside the markers stays byte
 for byte.
@@ -14,8 +13,6 @@ Raises ``Damaged``, which names the line, where the markers are not one pair in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 BEGIN = "# BEGIN argus_maint {name}: made by manage.py maint crontab --install; do not edit"
 END = "# END argus_maint {name}"
 
@@ -24,36 +21,29 @@ class Damaged(ValueError):
     """Markers without their other half; the message is one line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Where our lines are, markers included, and what they say without them."""
-
-    begin: int
-    end: int
-    lines: bytes
-
-
 def markers(name: str) -> tuple[bytes, bytes]:
     """First and last line."""
     return BEGIN.format(name=name).encode(), END.format(name=name).encode()
 
 
-def find(crontab: bytes, name: str) -> Block | None:
-    """Our block. What follows the name in the first marker may be of another version."""
+def find(crontab: bytes, name: str) -> tuple[int, int] | None:
+    """Where our lines begin and end, markers included; None where there are none.
+
+    What follows the name in the first marker may be of another version.
+    """
     first, last = (marker.partition(b":")[0] for marker in markers(name))
-    begin: tuple[int, int, int] | None = None
-    found: Block | None = None
+    begin = found = None
     at = 0
     for number, line in enumerate(crontab.splitlines(keepends=True), 1):
         text = line.rstrip()
         if text == first or text.startswith(first + b":"):
             if begin or found:
                 raise Damaged(f"line {number} of the crontab begins our lines a second time")
-            begin = (number, at, at + len(line))
+            begin = (number, at)
         elif text == last:
             if not begin or found:
                 raise Damaged(f"line {number} of the crontab ends what has not begun")
-            found = Block(begin[1], at + len(line), crontab[begin[2] : at])
+            found = (begin[1], at + len(line))
         at += len(line)
     if begin and not found:
         raise Damaged(f"line {begin[0]} of the crontab begins our lines, and nothing ends them")
@@ -65,7 +55,7 @@ def put(crontab: bytes, name: str, lines: str) -> bytes:
     first, last = markers(name)
     block = first + b"\n" + lines.encode() + last + b"\n"
     if old := find(crontab, name):
-        return crontab[: old.begin] + block + crontab[old.end :]
+        return crontab[: old[0]] + block + crontab[old[1] :]
     gap = b"\n" if crontab and not crontab.endswith(b"\n") else b""
     return crontab + gap + block
 
@@ -73,5 +63,5 @@ def put(crontab: bytes, name: str, lines: str) -> bytes:
 def take_out(crontab: bytes, name: str) -> bytes:
     """Without our lines and their markers."""
     if old := find(crontab, name):
-        return crontab[: old.begin] + crontab[old.end :]
+        return crontab[: old[0]] + crontab[old[1] :]
     return crontab

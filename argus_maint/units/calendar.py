@@ -71,25 +71,24 @@ def _number(text: str) -> int:
 
 def on_calendar(fields: Fields, zone: str) -> list[str]:
     """Values of OnCalendar= that fire at these times and no other; one, or two."""
-    hours = _systemd(fields.hours, 0, 23, "02")
-    time = f"{hours}:{_systemd(fields.minutes, 0, 59, '02')}:00 {zone}"
-    month = _systemd(fields.months, 1, 12, "02")
-    days = _systemd(fields.days, 1, 31, "02")
+    hours, minutes = _systemd(fields.hours, 0, 23), _systemd(fields.minutes, 0, 59)
+    month, days = _systemd(fields.months, 1, 12), _systemd(fields.days, 1, 31)
+    time = f"{hours}:{minutes}:00 {zone}"
     weekdays = _named(fields.weekdays)
     if fields.either:
         return [f"*-{month}-{days} {time}", f"{weekdays}*-{month}-* {time}"]
     return [f"{weekdays}*-{month}-{days} {time}"]
 
 
-def _systemd(values: Iterable[int], low: int, high: int, form: str) -> str:
+def _systemd(values: Iterable[int], low: int, high: int) -> str:
     numbers = sorted(values)
     if len(numbers) == high - low + 1:
         return "*"
     if step := _step(numbers):
         # With its end: systemd 252 jumps over the first of January for *-*-01/12.
-        return f"{numbers[0]:{form}}..{numbers[-1]:{form}}/{step}"
+        return f"{numbers[0]:02}..{numbers[-1]:02}/{step}"
     return ",".join(
-        f"{first:{form}}" if first == last else f"{first:{form}}..{last:{form}}"
+        f"{first:02}" if first == last else f"{first:02}..{last:02}"
         for first, last in _runs(numbers)
     )
 

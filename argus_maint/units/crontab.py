@@ -25,7 +25,6 @@ from argus_maint.units.calendar import Fields, cron_field, parse
 from argus_maint.units.site import CannotHold, Site, comment, shell
 
 LONGEST = 998  # the command, the user's name included
-EVERY_MINUTE = "* * * * *"
 
 
 def lines(site: Site, jobs: Iterable[Job], user: str = "") -> str:
@@ -33,7 +32,7 @@ def lines(site: Site, jobs: Iterable[Job], user: str = "") -> str:
     jobs = list(jobs)
     if site.one_line:
         what = comment(f"All jobs that are due: {', '.join(job.name for job in jobs)}")
-        return what + _line(site, EVERY_MINUTE, "tick", site.tick, user)
+        return what + _line(site, "* * * * *", "tick", site.tick, user)
     return "".join(_job(site, job, user) for job in jobs)
 
 

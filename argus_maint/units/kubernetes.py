@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from argus_maint.conf_jobs import Job
 from argus_maint.units import zones
 from argus_maint.units.calendar import cron_list, parse
-from argus_maint.units.site import Site, comment
+from argus_maint.units.site import MARGIN, Site, comment
 
 LONGEST = 52  # a CronJob's name; the names of its pods are longer by 11
 SOCKET = "/tmp/notify"  # noqa: S108  (an emptyDir of this pod)
@@ -42,7 +42,6 @@ try:
 finally:
     os.unlink(path)
 """
-MARGIN = 300  # seconds beyond a job's own time limit
 
 
 def word(text: str) -> str:
@@ -59,8 +58,7 @@ def render(site: Site, jobs: Iterable[Job]) -> dict[str, str]:
         _deployment(site, "scheduler", site.scheduler, 1, 60),
     ]
     if site.one_line:
-        names = ", ".join(job.name for job in jobs)
-        what = f"All jobs that are due: {names}"
+        what = f"All jobs that are due: {', '.join(job.name for job in jobs)}"
         parts.append(_cronjob(site, "tick", what, "* * * * *", "Etc/UTC", site.tick, None))
     else:
         parts += _cronjobs(site, jobs)

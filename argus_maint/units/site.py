@@ -27,6 +27,7 @@ IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
 SECRET = re.compile(r"[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?")
 PATHS = ("python", "manage", "folder", "environment", "locks", "logs")
 SLACK = 15  # seconds that a worker takes to sign off, after its grace
+MARGIN = 300  # seconds beyond a job's own time limit
 
 
 class CannotHold(ValueError):

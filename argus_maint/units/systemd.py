@@ -21,11 +21,10 @@ from collections.abc import Iterable
 from argus_maint.conf_jobs import Job
 from argus_maint.units import zones
 from argus_maint.units.calendar import on_calendar, parse
-from argus_maint.units.site import SLACK, Site, comment
+from argus_maint.units.site import MARGIN, SLACK, Site, comment
 
 PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
 HOMES = ("/home/", "/root/", "/run/user/")
-MARGIN = 300  # seconds beyond a job's own time limit
 SANDBOX = """\
 NoNewPrivileges=yes
 CapabilityBoundingSet=

@@ -16,15 +16,14 @@ from __future__ import annotations
 import functools
 import os
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from argus_maint.units.calendar import EVERY_DAY, EVERY_HOUR, EVERY_MONTH, EVERY_WEEKDAY, Fields
+from argus_maint.ticks import MINUTE, UTC
+from argus_maint.units.calendar import EVERY_HOUR, Fields
 
-UTC = timezone.utc
 HOUR = timedelta(hours=1)
-MINUTE = timedelta(minutes=1)
 HOURS = 2 * 366 * 24  # how far ahead rules are looked at
 A_DAY = 24 * 60
 
@@ -39,20 +38,20 @@ def zone_of_host() -> str:
         return "UTC"
 
 
-def differences(zone: str, host: str, year: int | None = None) -> frozenset[int]:
+def differences(zone: str, host: str) -> frozenset[int]:
     """How many minutes the first is ahead of the second, at one time or another."""
-    offsets = zip(_offsets(zone, _year(year)), _offsets(host, _year(year)), strict=True)
+    offsets = zip(_offsets(zone, _year()), _offsets(host, _year()), strict=True)
     return frozenset(ahead - behind for ahead, behind in offsets)
 
 
-def constant(zone: str, year: int | None = None) -> bool:
+def constant(zone: str) -> bool:
     """Whether clocks never change there."""
-    return len(set(_offsets(zone, _year(year)))) == 1
+    return len(set(_offsets(zone, _year()))) == 1
 
 
-def elsewhere(fields: Fields, zone: str, host: str, year: int | None = None) -> Fields:
+def elsewhere(fields: Fields, zone: str, host: str) -> Fields:
     """Times of a host's zone among which is every tick of a schedule in another zone."""
-    ahead = differences(zone, host, year)
+    ahead = differences(zone, host)
     if ahead == {0}:
         return fields
     moved = {
@@ -64,22 +63,16 @@ def elsewhere(fields: Fields, zone: str, host: str, year: int | None = None) -> 
     hours = frozenset(time // 60 for time in moved)
     # Where the host's clocks change, cron runs a fixed time once in the hour that comes
     # twice; with a star it runs by the elapsed time.
-    wild = not constant(host, year) or hours == EVERY_HOUR
-    return Fields(
-        frozenset(time % 60 for time in moved),
-        EVERY_HOUR if wild else hours,
-        EVERY_DAY,
-        EVERY_MONTH,
-        EVERY_WEEKDAY,
-        wild=wild,
-    )
+    wild = not constant(host) or hours == EVERY_HOUR
+    minutes = frozenset(time % 60 for time in moved)
+    return Fields(minutes, EVERY_HOUR if wild else hours, wild=wild)
 
 
-def over_gaps(fields: Fields, zone: str, year: int | None = None) -> Fields:
+def over_gaps(fields: Fields, zone: str) -> Fields:
     """The same, and the time after each gap that hides one of them."""
     if fields.wild:
         return fields
-    for begin, length in _gaps(zone, _year(year)):
+    for begin, length in _gaps(zone, _year()):
         hidden = [
             hour * 60 + minute
             for hour in fields.hours
@@ -93,8 +86,8 @@ def over_gaps(fields: Fields, zone: str, year: int | None = None) -> Fields:
     return fields
 
 
-def _year(year: int | None) -> int:
-    return year or datetime.now(UTC).year
+def _year() -> int:
+    return datetime.now(UTC).year
 
 
 @functools.lru_cache(maxsize=64)

@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError, call_command, execute_from_command_line
 from django.test import override_settings
 
 from argus_maint.conf import get_settings
+from argus_maint.jobs import performing
 from argus_maint.models import Process, Run
 from argus_maint.scheduling import ledger
 from argus_maint.scheduling.ledger import Holder
@@ -51,9 +53,7 @@ def overdue(name: str, minutes: int = 1) -> None:
     """Let the job's last tick be some minutes old."""
     schedule = get_settings().jobs[name].schedule
     tick = schedule.latest(ledger.utc_now("default")) - timedelta(minutes=minutes)
-    run = ledger.claim(name, tick, Holder("cron", "here", rows.uuid.uuid4()), "default")
-    assert run is not None
-    assert ledger.finish(run, "done", {}, "", "default")
+    rows.ran(name, tick)
 
 
 # -- every kind of job ----------------------------------------------------------------
@@ -108,14 +108,17 @@ def test_queues_finds_nothing_where_workers_keep_up() -> None:
     assert maint("run", "queues")[0] == 0
 
 
-def test_schedule_tells_of_a_job_that_nobody_runs_and_of_one_that_failed() -> None:
+def test_schedule_tells_of_a_job_that_nobody_runs_that_failed_or_that_takes_too_long() -> None:
     overdue("rescue", minutes=30)
     Run.objects.create(
         job="queues", tick=rows.ago(60), state="failed", started_at=rows.ago(60), error="no disk"
     )
+    Run.objects.create(job="prune", running="prune", started_at=rows.ago(7 * 3600))
+    Run.objects.create(job="prune", tick=rows.ago(9), state="skipped", started_at=rows.ago(9))
     code, document = as_json("run", "schedule")
     found = {(each["job"], each["code"]) for each in document["runs"][0]["report"]["problems"]}
-    assert (code, found) == (1, {("rescue", "missed"), ("queues", "failed")})
+    assert code == 1
+    assert found == {("rescue", "missed"), ("queues", "failed"), ("prune", "overdue")}
 
 
 def function(**options: Any) -> Any:
@@ -139,36 +142,28 @@ def function(**options: Any) -> Any:
     ],
 )
 def test_a_job_of_the_site_runs_whatever_its_kind(
-    lab: Lab, job: dict[str, Any], code: int, says: str
+    job: dict[str, Any], code: int, says: str
 ) -> None:
-    lab.setting(RESCUE={}, JOBS={"mine": {**job, "schedule": EVERY_MINUTE}})
-    done = lab.manage("maint", "run", "mine", "--json", check=False)
-    document = json.loads(done.stdout)
-    validate("run", document)
-    assert (done.returncode, says in done.stdout) == (code, True), done.stdout
+    with of_the_site(mine={**job, "schedule": EVERY_MINUTE}):
+        ended, said = maint("run", "mine", "--json")
+    validate("run", json.loads(said))
+    assert (ended, says in said) == (code, True), said
     if "task" in job and not code:
         assert rows.DBTaskResult.objects.get().args_kwargs["kwargs"] == {"a": 1, "b": 2}
 
 
-def test_a_command_is_ended_at_its_time_limit_with_what_it_started(lab: Lab) -> None:
-    script = (
-        f"import os, time; open({lab.path('pid')!r}, 'w').write(str(os.getpid())); time.sleep(99)"
-    )
-    command = [
-        "shell",
-        "-v0",
-        "-c",
-        f"import subprocess, sys; subprocess.run([sys.executable, '-c', {script!r}])",
-    ]
-    lab.setting(
-        RESCUE={},
-        JOBS={"mine": {"command": command, "schedule": EVERY_MINUTE, "time_limit": 5}},
-    )
-    done = lab.manage("maint", "run", "mine", check=False)
-    assert done.returncode == 1
-    assert "was ended at its time limit, 5 s" in done.stdout
-    (pid,) = lab.lines("pid")
-    until(lambda: gone(int(pid)))
+def test_a_command_is_ended_at_its_time_limit_with_what_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time is over when what it has started is there."""
+    pid = tmp_path / "pid"
+    script = f"echo $$ > {pid}.new; mv {pid}.new {pid}; sleep 99"
+    command = ["shell", "-v0", "-c", f"import subprocess; subprocess.run(['sh', '-c', {script!r}])"]
+    monkeypatch.setattr(performing, "now", lambda: 6.0 * pid.exists())
+    with of_the_site(mine={"command": command, "schedule": EVERY_MINUTE, "time_limit": 5}):
+        code, said = maint("run", "mine")
+    assert (code, "was ended at its time limit, 5 s" in said) == (1, True), said
+    until(lambda: gone(int(pid.read_text())))
 
 
 # -- by a crontab ---------------------------------------------------------------------
@@ -196,11 +191,7 @@ def test_tick_prints_what_failed_for_cron_to_mail() -> None:
 
 @of_the_site()
 def test_what_is_not_due_is_not_run_and_nothing_is_written() -> None:
-    schedule = get_settings().jobs["prune"].schedule
-    there = Holder("cron", "here", rows.uuid.uuid4())
-    run = ledger.claim("prune", schedule.latest(ledger.utc_now("default")), there, "default")
-    assert run is not None
-    ledger.finish(run, "done", {}, "", "default")
+    overdue("prune", minutes=0)
     before = Run.objects.count()
     assert maint("run", "prune", "--scheduled") == (0, "")
     assert Run.objects.count() == before
@@ -241,12 +232,12 @@ def hang() -> None:
     time.sleep(600)
 
 
-def test_a_run_that_was_killed_is_taken_over_by_the_next_line_of_the_crontab(lab: Lab) -> None:
+def test_a_run_that_was_killed_is_taken_over_by_the_next_line_of_the_crontab() -> None:
     dead = rows.process("s", kind="scheduler", pid=rows.dead_pid())
     tick = get_settings().jobs["prune"].schedule.latest(ledger.utc_now("default"))
     assert ledger.claim("prune", tick, Holder("cron", "here", dead.supervisor), "default")
-    done = lab.manage("maint", "tick", "--json")
-    found = [run for run in json.loads(done.stdout)["runs"] if run["job"] == "prune"]
+    _, document = as_json("tick")
+    found = [run for run in document["runs"] if run["job"] == "prune"]
     assert [(run["state"], run["attempt"]) for run in found] == [("done", 2)]
 
 
@@ -288,20 +279,28 @@ def test_an_unknown_job_is_named_with_the_one_that_was_meant(command: str) -> No
         call_command("maint", command, *flag, "prun")
 
 
-def test_a_wrong_job_stops_no_other_and_says_so_every_time(lab: Lab) -> None:
-    lab.setting(
-        RESCUE={},
-        JOBS={
-            "prune": {"schedule": "61 * * * *"},
-            "x": {"command": "chek", "schedule": EVERY_MINUTE},
-        },
-    )
-    check = lab.manage("check", check=False)
-    assert check.returncode == 1
-    assert "wrong minute, '61'" in check.stderr
-    assert 'no command "chek". Did you mean "check"?' in check.stderr
-    done = lab.manage("maint", "run", "queues", check=False)
-    assert (done.returncode, "argus_maint.E004" in done.stderr) == (0, True)
-    wrong = lab.manage("maint", "run", "prune", check=False)
-    assert (wrong.returncode, "wrong minute" in wrong.stderr) == (2, True)
-    assert lab.manage("maint", "tick", check=False).returncode == 1
+@of_the_site(
+    prune={"schedule": "61 * * * *"},
+    x={"command": "chek", "schedule": EVERY_MINUTE},
+)
+def test_a_wrong_job_stops_no_other_and_says_so_every_time(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def manage(*arguments: str) -> tuple[int, str]:
+        """A command line, with its checks."""
+        code = 0
+        try:
+            execute_from_command_line(["manage.py", *arguments])
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return code, capsys.readouterr().err
+
+    code, said = manage("check")
+    assert code == 1
+    assert "wrong minute, '61'" in said
+    assert 'no command "chek". Did you mean "check"?' in said
+    code, said = manage("maint", "run", "queues")
+    assert (code, "argus_maint.E004" in said) == (0, True)
+    code, said = manage("maint", "run", "prune")
+    assert (code, "wrong minute" in said) == (2, True)
+    assert manage("maint", "tick")[0] == 1

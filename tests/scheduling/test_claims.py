@@ -12,6 +12,7 @@ import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
+from django.core.management import call_command
 from django.db import OperationalError, connection
 
 from argus_maint.conf_jobs import Job
@@ -25,7 +26,7 @@ from argus_maint.scheduling.trigger import TickTrigger
 from argus_maint.ticks import UTC, Schedule
 from argus_maint.workers.identity import this_host
 from tests import rows
-from tests.lab import Lab, until
+from tests.lab import until
 from tests.scheduling.seconds import once, schedule
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -244,15 +245,15 @@ def test_a_clock_that_is_set_right_by_years_has_no_ticks_counted() -> None:
 
 
 def test_a_rescue_that_was_lost_with_its_host_is_found_by_the_cron_line_of_another(
-    lab: Lab,
+    settings: Any,
 ) -> None:
     """It is the job that makes sure of the dead, so it must not be in its own way."""
-    lab.setting(PROCESSES={"lease": 1})
+    settings.ARGUS_MAINT = {"PROCESSES": {"lease": 1}}
     far = rows.process("far", kind="scheduler", host=rows.elsewhere(), silent=3600, lease=1.0)
     lost = ledger.claim("rescue", tick(-3), Holder("cron", "far", far.supervisor), "default")
     assert lost is not None
 
-    lab.manage("maint", "run", "rescue", "--scheduled")
+    call_command("maint", "run", "rescue", "--scheduled")
 
     assert Run.objects.get(pk=lost.pk).state == "lost"
     assert Run.objects.filter(job="rescue", state="done").exists()

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django_tasks_db.models import DBTaskResult
 
 from argus_maint.conf import get_settings
 from argus_maint.models import Run
 from argus_maint.scheduling import ledger
-from argus_maint.scheduling.ledger import Holder
 from tests import rows
 from tests.lab import Lab, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+def cron_line() -> None:
+    call_command("maint", "run", "history", "--scheduled")
+
+
 @pytest.fixture
-def handed(lab: Lab) -> Run:
+def handed(lab: Lab, settings: Any) -> Run:
     """A tick of ``history`` that was handed to the queue by a crontab line."""
-    lab.setting(RESCUE={"*": {"backoff": [0, 0]}}, JOBS={"history": {"run_on": "worker"}})
+    sections = {"RESCUE": {"*": {"backoff": [0, 0]}}, "JOBS": {"history": {"run_on": "worker"}}}
+    lab.setting(**sections)
+    settings.ARGUS_MAINT = sections
     tick = get_settings().jobs["history"].schedule.latest(ledger.utc_now("default"))
-    before = Holder("cron", "here", uuid.uuid4())
-    run = ledger.claim("history", tick - timedelta(days=1), before, "default")
-    assert run is not None
-    ledger.finish(run, "done", {}, "", "default")
-    lab.manage("maint", "run", "history", "--scheduled")
+    rows.ran("history", tick - timedelta(days=1))
+    cron_line()
     return Run.objects.get(state="running")
 
 
@@ -51,7 +53,7 @@ def test_while_the_task_waits_the_run_is_not_lost_and_when_it_is_gone_it_is(
     assert ledger.lost("default", host) == []
     DBTaskResult.objects.all().delete()
     assert [run.pk for run in ledger.lost("default", host)] == [handed.pk]
-    lab.manage("maint", "run", "history", "--scheduled")  # and is handed over once more
+    cron_line()  # and it is handed over once more
     (again,) = Run.objects.filter(state="running")
     assert (again.pk, again.attempt) == (handed.pk, 2)
     lab.worker().ready()

@@ -53,11 +53,7 @@ def now() -> datetime:
 
 
 def ran(tick: datetime) -> None:
-    """A row that says that the job ran at a tick."""
-    there = Holder("cron", "here", rows.uuid.uuid4())
-    run = ledger.claim("j", tick, there, "default")
-    assert run is not None
-    assert ledger.finish(run, "done", {}, "", "default")
+    rows.ran("j", tick)
 
 
 def newest() -> Run:

@@ -121,7 +121,7 @@ AROUND = [
 def test_a_cronjob_fires_at_every_tick_where_clocks_change(
     expression: str, zone: str, change: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(zones, "_year", lambda year: YEAR)
+    monkeypatch.setattr(zones, "_year", lambda: YEAR)
     begin, end = change - 36 * HOUR, change + 36 * HOUR
     wide = kubernetes.schedule(job(expression=expression, zone=zone))
     due = ticks(expression, zone, begin, end - HOUR)
@@ -133,7 +133,7 @@ def test_a_cronjob_fires_at_every_tick_where_clocks_change(
 def test_cron_of_another_zone_fires_at_every_tick(
     expression: str, zone: str, change: datetime, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(zones, "_year", lambda year: YEAR)
+    monkeypatch.setattr(zones, "_year", lambda: YEAR)
     begin, end = change - 36 * HOUR, change + 36 * HOUR
     shop = site(host_zone=host, job=("true",))
     line = crontab.lines(shop, [job(expression=expression, zone=zone)]).splitlines()[-1]
@@ -147,7 +147,7 @@ def test_a_timer_fires_at_every_tick_where_clocks_change(
 ) -> None:
     """The real systemd's arithmetic."""
     tools.need("systemd-analyze", "systemd")
-    monkeypatch.setattr(zones, "_year", lambda year: YEAR)
+    monkeypatch.setattr(zones, "_year", lambda: YEAR)
     for expression in ("30 2 * * *", "30 23 * * 6", "5 0 * * 0", "10 1 28-31 * 0"):
         lines = systemd.when(job(expression=expression, zone=zone))
         begin, end = change - 36 * HOUR, change + 36 * HOUR

@@ -22,13 +22,12 @@ from argus_maint import log
 from argus_maint.conf import get_settings
 from argus_maint.database import task_database
 from argus_maint.jobs import rescue
-from argus_maint.jobs.performing import performer
+from argus_maint.jobs.performing import runner_of
 from argus_maint.management.checking import WrongJobsApart
 from argus_maint.scheduling import crontask, observers
 from argus_maint.scheduling.driver import Driver
 from argus_maint.scheduling.member import Member
 from argus_maint.scheduling.pings import Whole
-from argus_maint.scheduling.runner import Runner
 from argus_maint.workers import messenger
 from argus_maint.workers.liveness import Watch
 from argus_maint.workers.notify import Manager
@@ -84,13 +83,10 @@ class Command(WrongJobsApart):
                 os._exit(0)  # a thread that cannot be ended is not waited for
 
     def _driver(self, name: str, manager: Manager) -> Driver:
-        using, settings = task_database(), get_settings()
-        jobs = settings.jobs
-        member = Member(using, crontask.driver(), name)
-        perform = performer(using, member.name, jobs, stopping=lambda: runner.stop.is_set())
-        runner = Runner(using, member, perform, observers.observers())
+        settings = get_settings()
+        member = Member(task_database(), crontask.driver(), name)
         whole = Whole(settings.ping, member.host.hostname)
-        return Driver(runner, jobs, _look(member), manager, whole.beat)
+        return Driver(runner_of(member), settings.jobs, _look(member), manager, whole.beat)
 
     def _stopper(self, driver: Driver) -> Any:
         def stop(number: int, frame: FrameType | None) -> None:

@@ -80,14 +80,9 @@ def _runs(name: str, most: int, using: str) -> Iterable[Run]:
     return Run.objects.using(using).filter(job=name).order_by("-started_at", "-pk")[:most]
 
 
-def _last(name: str, using: str) -> Run | None:
-    rows = Run.objects.using(using).filter(job=name).exclude(state=Run.State.SKIPPED)
-    return rows.order_by("-started_at", "-pk").first()
-
-
 def as_dict(job: Job, using: str) -> dict[str, Any]:
     """The JSON form of a job."""
-    last = _last(job.name, using)
+    last = ledger.last_run(job.name, using)
     return {
         "name": job.name,
         "summary": job.summary,
@@ -128,7 +123,8 @@ def _page(jobs: list[Job], using: str, width: int | None) -> list[Text]:
     now = ledger.utc_now(using)
     rows: list[list[Cell]] = []
     for job in jobs:
-        last = _last(job.name, using)
+        last = ledger.last_run(job.name, using)
+        ago = (now - ledger.aware(last.started_at)).total_seconds() if last else 0.0
         following = job.schedule.after(now)
         soon = f"in {span((following - now).total_seconds())}" if job.enabled else ""
         rows.append(
@@ -136,9 +132,7 @@ def _page(jobs: list[Job], using: str, width: int | None) -> list[Text]:
                 styled(job.name, HEAD if job.enabled else DIM),
                 f"{job.schedule.expression}  {job.schedule.zone}",
                 _state(last) if job.enabled or last else "",
-                f"{span((now - ledger.aware_utc(last.started_at)).total_seconds())} ago"
-                if last
-                else "",
+                f"{span(ago)} ago" if last else "",
                 soon or styled("off", DIM),
                 job.summary,
             ]

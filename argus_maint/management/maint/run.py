@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from argparse import ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import CommandError
 from rich.text import Text
 
-from argus_maint import log
 from argus_maint.conf import get_settings
 from argus_maint.conf_jobs import Job
 from argus_maint.exceptions import Overlap
@@ -20,7 +18,6 @@ from argus_maint.observe.screen import BAD, DIM, GOOD, WARN, join, styled
 from argus_maint.options import did_you_mean
 from argus_maint.scheduling import observers
 from argus_maint.scheduling.member import Member
-from argus_maint.scheduling.runner import Runner
 from argus_maint.workers.identity import operator
 
 NAME = "run"
@@ -75,7 +72,9 @@ def run(context: Context, options: dict[str, Any]) -> int:
 
 
 def _by_hand(context: Context, job: Job) -> Run:
-    runner = make_runner(context, "hand")
+    from argus_maint.jobs.performing import runner_of
+
+    runner = runner_of(Member(context.using, "hand"), operator())
     with term_is_an_interrupt(), runner.member.beating():
         try:
             return runner.by_hand(job)
@@ -85,8 +84,9 @@ def _by_hand(context: Context, job: Job) -> Run:
 
 def run_due(context: Context, jobs: list[Job]) -> list[Run]:
     """Run what is due of these, and what was lost with its process."""
-    quiet(context)
-    runner, runs = make_runner(context, "cron"), []
+    from argus_maint.jobs.performing import runner_of
+
+    runner, runs = runner_of(Member(context.using, "cron"), operator()), []
     mine = {job.name: job for job in jobs}
     due = [job for job in jobs if runner.wanted(job)]
     lost = runner.has_strays(mine)
@@ -94,34 +94,13 @@ def run_due(context: Context, jobs: list[Job]) -> list[Run]:
         return []
     with term_is_an_interrupt(), runner.member.beating():
         if lost:
-            _make_sure(context, mine)
+            from argus_maint.jobs import watcher
+
+            watcher.make_sure(watcher.Errand(context.using, operator()), mine)
             runs += runner.take_over(mine)
         for job in due:
             runs += runner.fire(job)
     return runs
-
-
-def _make_sure(context: Context, jobs: dict[str, Job]) -> None:
-    from argus_maint.jobs import watcher
-
-    watcher.make_sure(watcher.Errand(context.using, operator()), jobs)
-
-
-def make_runner(context: Context, driver: str) -> Runner:
-    """A runner of this process."""
-    from argus_maint.jobs.performing import performer
-
-    jobs = get_settings().jobs
-    perform = performer(context.using, operator(), jobs)
-    member = Member(context.using, driver)
-    return Runner(context.using, member, perform, observers.observers())
-
-
-def quiet(context: Context) -> None:
-    """What is logged goes to the site's log; without one, nowhere: cron mails what we print."""
-    logger = logging.getLogger(log.ROOT)
-    if not logger.hasHandlers():
-        logger.addHandler(logging.NullHandler())
 
 
 def tell(context: Context, runs: list[Run], options: dict[str, Any]) -> int:
@@ -131,10 +110,9 @@ def tell(context: Context, runs: list[Run], options: dict[str, Any]) -> int:
 
         made = [run_as_dict(each) for each in runs]
         context.json({"kind": "argus_maint.run", "version": 1, "runs": made})
-    elif options.get("scheduled", True):
-        context.show(line for each in runs if is_bad(each) for line in lines_of(each))
     else:
-        context.show(line for each in runs for line in lines_of(each))
+        told = filter(is_bad, runs) if options.get("scheduled", True) else runs
+        context.show(line for each in told for line in lines_of(each))
     return int(any(map(is_bad, runs)))
 
 

@@ -41,7 +41,8 @@ def run(context: Context, options: dict[str, Any]) -> int:
     """Run what is due, and tell who watches from outside how it ended."""
     code, runs = 1, list[Run]()
     try:
-        runs = _run_due(context)
+        jobs = get_settings().jobs.values()  # the long ones last
+        runs = run_due(context, sorted(jobs, key=lambda job: job.time_limit or float("inf")))
         code = tell(context, runs, options)
         code = code or int(bool(get_settings().job_problems))  # the checks have told of these
     except KeyboardInterrupt:
@@ -51,9 +52,3 @@ def run(context: Context, options: dict[str, Any]) -> int:
         Whole(get_settings().ping, this_host().hostname).ended(code, runs)
         observers.flush()
     return code
-
-
-def _run_due(context: Context) -> list[Run]:
-    """The long ones last."""
-    jobs = get_settings().jobs.values()
-    return run_due(context, sorted(jobs, key=lambda job: job.time_limit or float("inf")))
