@@ -83,6 +83,7 @@ class Job:
     time_limit: float | None = HOUR
     run_on: str = "scheduler"
     options: Mapping[str, Any] = field(default_factory=dict)
+    runbook: str = ""
     ping: str | None = field(default=None, repr=False)  # who knows it can speak for the job
 
 
@@ -94,12 +95,18 @@ class Ours:
     summary: str
     options: Mapping[str, Option] = field(default_factory=dict)
     time_limit: float = HOUR
+    runbook: str = "JobFailed"
 
 
 _SECONDS = Option(positive_or_none, "When a pass stops; None (the default) means by the setting.")
 
 OURS: dict[str, Ours] = {
-    "rescue": Ours("* * * * *", "Give back the tasks of dead workers", {}, 300.0),
+    "rescue": Ours(
+        "* * * * *",
+        "Give back the tasks of dead workers",
+        {},
+        300.0,
+    ),
     "queues": Ours(
         "* * * * *",
         "Look for backlogs, old tasks and queues without a worker",
@@ -115,12 +122,14 @@ OURS: dict[str, Ours] = {
             ),
         },
         60.0,
+        "QueueBacklog",
     ),
     "schedule": Ours(
         "*/5 * * * *",
         "Look for missed ticks and lost runs of every job",
         {"late": Option(positive, 'A tick later than that is missed; the default is "10m".')},
         60.0,
+        "MissedTick",
     ),
     "prune": Ours(
         "17 3 * * *",
@@ -131,14 +140,20 @@ OURS: dict[str, Ours] = {
             "duty": Option(share, 'The share of the time spent deleting; see "PRUNE".'),
         },
         6 * HOUR,
+        "PruneBehind",
     ),
     "storage": Ours(
         "47 4 * * *",
         "Give the space back that a prune has left, renew indexes and statistics",
         {"max_seconds": _SECONDS},
+        HOUR,
+        "TableBloat",
     ),
     "history": Ours(
-        "7 4 * * *", "Delete our own rows past their retention: runs, rescues, processes"
+        "7 4 * * *",
+        "Delete our own rows past their retention: runs, rescues, processes",
+        {},
+        HOUR,
     ),
 }
 
@@ -157,7 +172,11 @@ def defaults() -> dict[str, Job]:
     zone = django_settings.TIME_ZONE
     return {
         name: Job(
-            name, ours.summary, parse_schedule(ours.expression, zone), time_limit=ours.time_limit
+            name,
+            ours.summary,
+            parse_schedule(ours.expression, zone),
+            time_limit=ours.time_limit,
+            runbook=ours.runbook,
         )
         for name, ours in OURS.items()
     }
@@ -237,4 +256,13 @@ def _of_the_site(name: str, kind: str, raw: dict[str, Any], where: str) -> Job:
         raise ValueError(f'{where}["summary"] must be one line of text, not {show(summary)}.')
     zone = django_settings.TIME_ZONE
     schedule = parse_schedule(raw["schedule"], raw.get("zone", zone), f'{where}["schedule"]')
-    return Job(name, summary, schedule, kind, target, on_lost="report", options=options)
+    return Job(
+        name,
+        summary,
+        schedule,
+        kind,
+        target,
+        on_lost="report",
+        options=options,
+        runbook="JobFailed",
+    )
