@@ -96,6 +96,7 @@ def as_dict(job: Job, using: str) -> dict[str, Any]:
         "on_lost": job.on_lost,
         "time_limit": job.time_limit,
         "run_on": job.run_on,
+        "runbook": job.runbook,
         "last": run_as_dict(last) if last else None,
     }
 
