@@ -65,6 +65,12 @@ def test_chaos_loses_nothing(tmp_path: Path) -> None:
     assert [figure["met"] for figure in figures] == [True, True, True]
 
 
+def test_schedule_runs_each_tick_once(tmp_path: Path) -> None:
+    figures = run(tmp_path, "schedule", "--scenario=ticks", "--scenario=again")["figures"]
+
+    assert {figure["met"] for figure in figures} == {True}
+
+
 @pytest.mark.parametrize(
     "name", ["throughput", "scale", "memory", pytest.param("prune", marks=pytest.mark.slow)]
 )
@@ -82,7 +88,7 @@ def test_a_supervisor_sends_one_update_a_beat_whatever_its_workers(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "name", ["run", "throughput", "scale", "kill", "chaos", "beats", "memory", "prune"]
+    "name", ["run", "throughput", "scale", "kill", "chaos", "beats", "memory", "prune", "schedule"]
 )
 def test_help_says_what_it_does(tmp_path: Path, name: str) -> None:
     output, _ = start(tmp_path, f"benchmarks.{name}", "--help").communicate(timeout=60)

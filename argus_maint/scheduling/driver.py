@@ -115,11 +115,16 @@ class Driver:
         logger.info("scheduler.started", name=self.member.name, pid=os.getpid())
         ready()
         self.manager.tell("READY=1")
-        while not self.stop.wait(min(TURN, self.manager.watchdog_every or TURN)):
+        while not self.stop.wait(self._pause()):
             if not thread.is_alive():
                 raise RuntimeError("the scheduler's thread has ended")
             self._turn()
             self.manager.tell("WATCHDOG=1")
+
+    def _pause(self) -> float:
+        """Until the next beat, at most: one that is late is a part of the lease."""
+        until_beat = max(0.05, self.next_beat - monotonic())
+        return min(TURN, self.manager.watchdog_every or TURN, until_beat)
 
     def _start(self) -> threading.Thread:
         executor = ClaimingExecutor(self.runner, THREADS)
