@@ -7,7 +7,7 @@ from django.db.models.signals import post_migrate
 
 
 class ArgusMaintConfig(AppConfig):
-    """Registers the system checks and keeps our index on the task table in place."""
+    """Registers the system checks and keeps our indexes on the task table in place."""
 
     name = "argus_maint"
     verbose_name = "Argus maintenance"

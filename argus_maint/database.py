@@ -24,8 +24,10 @@ TRANSIENT = (OperationalError, InterfaceError, InternalError)
 
 MIGRATE = "run manage.py migrate"
 WHERE = "look at the setting DATABASES"
+ROOM = "make room on the disk of the database"
 # In the words of SQLite, PostgreSQL and MariaDB.
 _NO_TABLE = re.compile(r"no such table|(relation|table) .*(does not|doesn't) exist", re.I | re.S)
+_FULL = re.compile(r"disk is full|table .* is full|no space left", re.I)
 _NO_DATABASE = re.compile(r"unable to open database file|unknown database|does not exist", re.I)
 
 
@@ -34,6 +36,8 @@ def what_helps(error: Exception) -> str:
     text = str(error)
     if _NO_TABLE.search(text):
         return MIGRATE
+    if _FULL.search(text):
+        return ROOM
     return WHERE if _NO_DATABASE.search(text) else ""
 
 

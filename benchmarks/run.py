@@ -45,6 +45,7 @@ PLAN = {
     "memory": ("sqlite", "postgres"),
     "prune": ("sqlite", "postgres", "mariadb"),
     "schedule": ("sqlite", "postgres", "mariadb"),
+    "calendars": ("sqlite",),
 }
 
 

@@ -87,8 +87,26 @@ def test_a_supervisor_sends_one_update_a_beat_whatever_its_workers(tmp_path: Pat
     assert [figure["ours"] for figure in figures] == ["1.00", "1.00"]
 
 
+def test_calendars_agree(tmp_path: Path) -> None:
+    (figure,) = run(tmp_path, "calendars", "--seed=7")["figures"]
+
+    assert figure["met"] is True
+
+
 @pytest.mark.parametrize(
-    "name", ["run", "throughput", "scale", "kill", "chaos", "beats", "memory", "prune", "schedule"]
+    "name",
+    [
+        "run",
+        "throughput",
+        "scale",
+        "kill",
+        "chaos",
+        "beats",
+        "memory",
+        "prune",
+        "calendars",
+        "schedule",
+    ],
 )
 def test_help_says_what_it_does(tmp_path: Path, name: str) -> None:
     output, _ = start(tmp_path, f"benchmarks.{name}", "--help").communicate(timeout=60)

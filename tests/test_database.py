@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import OperationalError
 
-from argus_maint.database import MIGRATE, WHERE, what_helps
+from argus_maint.database import MIGRATE, ROOM, WHERE, what_helps
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,9 @@ from argus_maint.database import MIGRATE, WHERE, what_helps
         ('connection failed: FATAL:  database "site" does not exist', WHERE),
         ('connection failed: FATAL:  role "site" does not exist', WHERE),
         ("(1049, \"Unknown database 'site'\")", WHERE),
+        ("database or disk is full", ROOM),
+        ('could not extend file "base/5/1": No space left on device', ROOM),
+        ("(1114, \"The table 'django_tasks_database_dbtaskresult' is full\")", ROOM),
         ("connection refused", ""),
         ("database is locked", ""),
     ],

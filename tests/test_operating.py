@@ -9,7 +9,7 @@ from pathlib import Path
 
 from django.db.models import TextChoices
 
-from argus_maint.models import LedgerEntry, Process
+from argus_maint.models import LedgerEntry, Process, Run
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs/operating.md").read_text(encoding="utf-8")
@@ -65,7 +65,12 @@ def test_the_page_lists_every_event_and_no_other() -> None:
 
 
 def test_the_page_explains_every_word() -> None:
-    choices: list[type[TextChoices]] = [Process.State, LedgerEntry.Verdict, LedgerEntry.Action]
+    choices: list[type[TextChoices]] = [
+        Process.State,
+        LedgerEntry.Verdict,
+        LedgerEntry.Action,
+        Run.State,
+    ]
     words = {value for each in choices for value in each.values}
     reasons = {"crashed", "lost", "overdue", "stuck", "manual", "shutdown", "stopped", "receivers"}
     problems = {"unserved", "no_worker", "no_scheduler", "stalled", "silent", "unregistered"}

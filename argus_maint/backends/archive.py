@@ -11,36 +11,35 @@ that deletes the rows. What a file holds beyond that belongs to rows that are st
 and is cut off before the file is written to again. The random token makes the file of a
 database its own: one that is missing or too short is never continued, another is begun.
 
-Files are made with mode 0600, since the arguments of tasks may hold secrets. ``redact`` is
-given each task as a dict and returns what is to be kept of it.
+Files are made with mode 0600, since the arguments of tasks may hold secrets. What is written
+comes from ``archive_rows``.
 
-Raises ``ArchiveError`` for whatever keeps a file from being written, a full disk too, and
-``RowError`` for a task that cannot be written while others can.
+Raises ``ArchiveError`` for whatever keeps a file from being written, a full disk too.
 
-Events: ``archive.cut`` (what a killed prune had written and not deleted).
+Events: ``archive.cut`` (what a prune that was killed, or failed, had written and not
+deleted), ``archive.short`` (a file of today has lost its end: another is begun).
 """
 
 from __future__ import annotations
 
 import fcntl
-import gzip
-import json
 import os
 import re
 import secrets
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from django.conf import settings
-from django.db import Error, connections, models
+from django.db import Error, models
 from django.db.models import QuerySet, Value
-from django.db.models.functions import Coalesce
-from django_tasks_db.models import DBTaskResult
+from django.db.models.functions import Coalesce, Greatest, Least
 
+from argus_maint.backends.archive_rows import Part, Redact
+from argus_maint.backends.frames import suffix
 from argus_maint.database import durably, short_transaction
 from argus_maint.dbtime import DbNow
 from argus_maint.exceptions import ArchiveError
@@ -48,42 +47,8 @@ from argus_maint.log import get_logger
 from argus_maint.models import ArchiveFile
 from argus_maint.workers.identity import this_host
 
-try:  # Python 3.14 brings it; before that it is the extra "zstd"
-    from compression import zstd as _zstd  # type: ignore[import-not-found,unused-ignore]
-except ImportError:
-    try:
-        import zstandard as _zstd  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        _zstd = None
-
 logger = get_logger(__name__)
-DAMAGED: type[Exception] = getattr(_zstd, "ZstdError", EOFError)
 PATIENCE = 1.0  # seconds for the record of a file
-Row = Sequence[Any]  # the values of Archive.columns
-Redact = Callable[[dict[str, Any]], Any]
-
-
-def suffix() -> str:
-    """Of the files that are written here."""
-    return ".jsonl.gz" if _zstd is None else ".jsonl.zst"
-
-
-def decompressor(stream: BinaryIO) -> BinaryIO:
-    """A ``.zst`` stream, unpacked, frame after frame.
-
-    Raises ArchiveError where nothing here can unpack it.
-    """
-    if _zstd is None:
-        raise ArchiveError("this Python cannot read .zst: pip install 'argus-maint[zstd]'")
-    if hasattr(_zstd, "ZstdFile"):
-        return cast(BinaryIO, _zstd.ZstdFile(stream))
-    reader = _zstd.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
-    return cast(BinaryIO, reader)
-
-
-def _compress(data: bytes) -> bytes:
-    # Fast ones: the rows are on their way out, and the queue waits for nothing.
-    return gzip.compress(data, 1) if _zstd is None else bytes(_zstd.compress(data, 3))
 
 
 @dataclass(slots=True)
@@ -96,10 +61,6 @@ class _Open:
     @property
     def path(self) -> Path:
         return Path(self.record.folder, self.record.name)
-
-
-class RowError(Exception):
-    """A task cannot be archived; the text says why. Others can."""
 
 
 class Archive:
@@ -122,23 +83,13 @@ class Archive:
             os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             probe.unlink()
 
-    def columns(self, using: str) -> list[str]:
-        """What is to be read of a row for ``appended``."""
-        time = "finished_at"
-        if connections[using].vendor == "sqlite":  # whatever is there, as it is
-            time = f"CAST({time} AS TEXT)"
-        return ["backend_name", time, _as_json(using)]
-
     @contextmanager
-    def appended(self, rows: Sequence[Row], using: str) -> Generator[Appended, None, None]:
-        """Write rows, and take them back unless ``Appended.commit`` is called and committed."""
+    def appended(self, parts: Sequence[Part], using: str) -> Generator[Appended, None, None]:
+        """Write parts, and take them back unless ``Appended.commit`` is called and committed."""
         appended = Appended(using)
         try:
-            by_alias: dict[str, list[Row]] = {}
-            for row in rows:
-                by_alias.setdefault(row[0], []).append(row)
-            for alias, some in by_alias.items():
-                appended.parts.append(self._append(alias, some, using))
+            for part in parts:
+                appended.parts.append(self._append(part, using))
             yield appended
         except BaseException:
             self._take_back()
@@ -146,32 +97,17 @@ class Archive:
         for file, end, _ in appended.parts:
             file.record.committed = end
 
-    def _append(self, alias: str, rows: list[Row], using: str) -> tuple[_Open, int, list[Row]]:
-        data = _compress("".join(f"{self._line(row[2])}\n" for row in rows).encode())
-        file = self._file(alias, using)
+    def _append(self, part: Part, using: str) -> tuple[_Open, int, Part]:
+        file = self._file(part.alias, using)
         with _told(file.path):
-            view, at = memoryview(data), file.record.committed
+            view, at = memoryview(part.data), file.record.committed
             _same(file, at)
             while view:
                 written = os.pwrite(file.descriptor, view, at)
                 view, at = view[written:], at + written
             os.fsync(file.descriptor)
             _same(file, at)
-        return file, at, rows
-
-    def _line(self, text: str | None) -> str:
-        if text is None:
-            raise RowError("the database makes no JSON of it: it may be too long for its limits")
-        if self.redact is None:
-            return text.replace("\r", " ").replace("\n", " ")
-        try:
-            kept = self.redact(json.loads(text))
-        except Exception as error:
-            raise RowError(f"the redaction raised {error!r}") from error
-        if not isinstance(kept, dict):
-            what = type(kept).__name__
-            raise RowError(f"the redaction returned {what}, and must return a dict")
-        return json.dumps(kept, default=str)
+        return file, at, part
 
     def _file(self, alias: str, using: str) -> _Open:
         day = datetime.now(timezone.utc).date()
@@ -228,8 +164,10 @@ class Archive:
             return None
         except OSError as error:
             raise _refused(path, error) from error
-        if os.fstat(descriptor).st_size < record.committed:
+        size = os.fstat(descriptor).st_size
+        if size < record.committed:
             os.close(descriptor)
+            logger.warning("archive.short", file=str(path), missing=record.committed - size)
             return None
         return descriptor
 
@@ -262,21 +200,20 @@ class Appended:
 
     def __init__(self, using: str) -> None:
         self.using = using
-        self.parts: list[tuple[_Open, int, list[Row]]] = []
+        self.parts: list[tuple[_Open, int, Part]] = []
 
     def commit(self) -> None:
         """Let it count, in the transaction that deletes its rows."""
-        for file, end, rows in self.parts:
-            first, last = (_aware(rows[at][1]) for at in (0, -1))
+        for file, end, part in self.parts:
+            times = [time for each in (part.first, part.last) if (time := _aware(each)) is not None]
             record = ArchiveFile.objects.using(self.using).filter(
                 pk=file.record.pk, committed=file.record.committed
             )
             counted = record.update(
                 committed=end,
-                rows=models.F("rows") + len(rows),
-                first_finished_at=Coalesce("first_finished_at", Value(first)),
-                last_finished_at=last,
+                rows=models.F("rows") + len(part.keys),
                 changed_at=DbNow(),
+                **_span(times),
             )
             if not counted:
                 raise ArchiveError(f"{file.path} is written by another prune: let it end")
@@ -333,6 +270,17 @@ def _aware(value: Any) -> datetime | None:
     return value
 
 
+def _span(times: list[datetime]) -> dict[str, Any]:
+    """First and last of a file, with these: each status begins anew with its oldest."""
+    if not times:
+        return {}
+    first, last = Value(min(times)), Value(max(times))
+    return {
+        "first_finished_at": Least(Coalesce("first_finished_at", first), first),
+        "last_finished_at": Greatest(Coalesce("last_finished_at", last), last),
+    }
+
+
 def _refused(path: Path, error: OSError) -> ArchiveError:
     return ArchiveError(f"the archive {path} cannot be written: {error.strerror or error}")
 
@@ -343,36 +291,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _as_json(using: str) -> str:
-    """SQL that makes one line of JSON of a whole row: the database is quicker at it."""
-    connection: Any = connections[using]
-    quote = connection.ops.quote_name
-    table = quote(DBTaskResult._meta.db_table)
-    if connection.vendor == "postgresql":
-        return f"row_to_json({table})::text"
-    pairs = (
-        f"'{field.column}', {_value(field, quote(field.column), connection)}"
-        for field in DBTaskResult._meta.concrete_fields
-    )
-    return f"json_object({', '.join(pairs)})"
-
-
-def _value(field: Any, column: str, connection: Any) -> str:
-    """A column as PostgreSQL's row_to_json spells it."""
-    sqlite = connection.vendor == "sqlite"
-    if isinstance(field, models.JSONField):
-        return f"json({column})" if sqlite else f"json_extract({column}, '$')"
-    if isinstance(field, models.UUIDField) and not connection.features.has_native_uuid_field:
-        cuts = ", '-', ".join(f"substr({column}, {at}, {n})" for at, n in _CUTS)
-        return cuts.replace(", '-', ", " || '-' || ") if sqlite else f"concat({cuts})"
-    if isinstance(field, models.DateTimeField):
-        zone = "+00:00" if settings.USE_TZ and connection.timezone_name == "UTC" else ""
-        if sqlite:
-            return f"replace({column}, ' ', 'T') || '{zone}'"
-        return f"concat(date_format({column}, '%%Y-%%m-%%dT%%H:%%i:%%s.%%f'), '{zone}')"
-    return column
-
-
-_CUTS = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))  # of a UUID's hex digits

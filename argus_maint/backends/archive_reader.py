@@ -4,23 +4,23 @@ Only what counts is read of a file that the database knows (``ArchiveFile.commit
 rest is of a prune that is at work or was killed. A file that it does not know, from
 another database or an older time, is read to its end.
 
-Raises ArchiveError for a file that cannot be read, or not be unpacked.
+Raises ArchiveError for a file that cannot be read, or not be unpacked to its end.
 """
 
 from __future__ import annotations
 
-import gzip
-import io
 import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
-from argus_maint.backends.archive import DAMAGED, decompressor
+from argus_maint.backends.frames import DAMAGED, decompressor
 from argus_maint.exceptions import ArchiveError
 from argus_maint.models import ArchiveFile
 
+CHUNK = 1 << 17
 _NAME = re.compile(r"(?P<alias>.+)-(?P<day>\d{4}-\d\d-\d\d)-[0-9a-f]{6}\.jsonl\.(gz|zst)")
 
 
@@ -31,8 +31,13 @@ class Archived:
     path: Path
     backend: str
     day: str
-    size: int  # bytes that count
+    size: int
     record: ArchiveFile | None  # None: this database knows nothing of it
+
+    @property
+    def missing(self) -> int:
+        """Bytes that count and are not there: something has cut the file off."""
+        return 0 if self.record is None else max(0, self.record.committed - self.size)
 
 
 def files(folder: Path, using: str) -> list[Archived]:
@@ -42,44 +47,53 @@ def files(folder: Path, using: str) -> list[Archived]:
     except OSError as error:
         raise ArchiveError(f"the folder {folder} cannot be read: {error.strerror}") from error
     known = {record.name: record for record in ArchiveFile.objects.using(using).all()}
-    found = []
-    for path, size in paths:
-        if match := _NAME.fullmatch(path.name):
-            record = known.get(path.name)
-            counts = record.committed if record else size
-            found.append(Archived(path, match["alias"], match["day"], counts, record))
+    found = [
+        Archived(path, match["alias"], match["day"], size, known.get(path.name))
+        for path, size in paths
+        if (match := _NAME.fullmatch(path.name))
+    ]
     return sorted(found, key=lambda each: (each.day, each.backend, each.path.name))
 
 
 def lines(file: Archived) -> Iterator[str]:
     """The tasks of a file as lines of JSON."""
+    most = None if file.record is None else file.record.committed
     try:
         with file.path.open("rb") as raw:
-            limited = io.BufferedReader(_Limited(raw, file.size))
-            unpacked = (
-                gzip.GzipFile(fileobj=limited)
-                if file.path.suffix == ".gz"
-                else decompressor(limited)
-            )
-            with io.TextIOWrapper(unpacked, encoding="utf-8") as text:
-                yield from text
+            rest = b""
+            for text in _unpacked(_chunks(raw, most), file.path.suffix == ".gz"):
+                *whole, rest = (rest + text).split(b"\n")
+                yield from (line.decode() for line in whole)
+        if rest or file.missing:
+            raise EOFError("its end is missing")
     except OSError as error:
         raise ArchiveError(f"{file.path} cannot be read: {error.strerror or error}") from error
     except (EOFError, zlib.error, UnicodeDecodeError, DAMAGED) as error:
         raise ArchiveError(f"{file.path} is cut off or damaged: {error}") from error
 
 
-class _Limited(io.RawIOBase):
+def _chunks(raw: BinaryIO, most: int | None) -> Iterator[bytes]:
     """The beginning of a file, up to a length."""
+    while data := raw.read(CHUNK if most is None else min(CHUNK, most)):
+        most = None if most is None else most - len(data)
+        yield data
 
-    def __init__(self, raw: io.BufferedReader, most: int) -> None:
-        self.raw, self.left = raw, most
 
-    def readable(self) -> bool:
-        return True
+def _unpacked(chunks: Iterator[bytes], gzipped: bool) -> Iterator[bytes]:
+    """Frame after frame, each when it is whole and its checksum is right.
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        data = self.raw.read(min(len(buffer), self.left))
-        buffer[: len(data)] = data
-        self.left -= len(data)
-        return len(data)
+    The readers of streams that the libraries have let a file pass that is cut off.
+    """
+    frame: Any = None
+    parts: list[bytes] = []
+    for data in chunks:
+        while data:
+            if frame is None:
+                frame = zlib.decompressobj(wbits=31) if gzipped else decompressor()
+            parts.append(frame.decompress(data))
+            data = b""
+            if frame.eof:
+                yield b"".join(parts)
+                data, frame, parts = frame.unused_data, None, []
+    if frame is not None:
+        raise EOFError("its end is missing")

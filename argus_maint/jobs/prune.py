@@ -13,7 +13,7 @@ stays. It stops when all is done, at ``max_seconds`` or at ``max_rows``; the nex
 where this one stopped, because what it deleted is gone.
 
 With an archive each batch is written and fsynced before its rows are deleted (see
-``backends.archive``).
+``backends.archive``); at full duty the next ones are read meanwhile (``jobs.ahead``).
 
 Rows of our own that are past their retention go in the same way: the ledger of rescues,
 and processes that ended.
@@ -46,14 +46,17 @@ from uuid import UUID
 from django.db import IntegrityError
 from django.utils.module_loading import import_string
 
-from argus_maint.backends import pressure
-from argus_maint.backends.archive import Archive, RowError
+from argus_maint.backends import archive_rows, pressure
+from argus_maint.backends.archive import Archive
+from argus_maint.backends.archive_rows import Part, RowError
 from argus_maint.backends.wal import Wal
 from argus_maint.backends.walk import Condition, Place, Walk
 from argus_maint.clock import now
 from argus_maint.conf import get_settings
 from argus_maint.database import TRANSIENT, discard, is_locked, short_transaction, what_helps
 from argus_maint.exceptions import ArchiveError
+from argus_maint.jobs import ahead
+from argus_maint.jobs.ahead import Ahead, Batch
 from argus_maint.jobs.expiry import Selection, Step, own_steps, steps
 from argus_maint.jobs.pace import PATIENCE, Pace
 from argus_maint.log import get_logger
@@ -64,6 +67,7 @@ GIVE_UP = 20  # errors of the database in a row
 SKIP_AFTER = 3  # refused locks in a row, before what is locked is left out
 MOST_READ = 20_000  # rows of a batch that passes through this process
 MOST_BYTES = 16 * 2**20  # of a batch that is archived, about
+MOST_JOINED = 4 * 2**20  # where the database joins it: more took 15 % longer
 MOST_LEFT = 100  # rows that cannot go, before it is no fault of the rows
 COLUMNS = ("id", "queue_name", "task_path", "exception_class_path")
 
@@ -157,10 +161,13 @@ class _Pass:
         self.narrow = 0  # rows of a batch while a row that cannot go is looked for
         self.most_read = 50  # rows of a batch that is archived: how large they are is not known
         self.wal = Wal(self.using, order.duty)
+        self.ahead: Ahead | None = None
 
     def run(self) -> Report:
         if self.order.archive is not None:
             self.order.archive.check()
+            if self.order.duty >= 1 and self.order.max_rows is None:
+                self.ahead = ahead.begin(self.using)
         try:
             for step in steps(self.order.selection, self.using) if self.order.tasks else ():
                 self._through(step)
@@ -170,6 +177,8 @@ class _Pass:
             self.report.stopped = str(enough)
         finally:
             self.wal.put_back()
+            if self.ahead is not None:
+                self.ahead.close()
             if self.order.archive is not None:
                 self.order.archive.close()
         with suppress(*TRANSIENT):
@@ -199,8 +208,9 @@ class _Pass:
             try:
                 self._let_replicas_catch_up()
                 self.wal.prepare()
-                edge = walk.edge(size)
-                deleted, held = self._delete(walk, edge, step)
+                batch = self._next(walk, size, step)
+                size, edge = batch.size, batch.edge
+                deleted, held = self._delete(walk, batch, step)
             except TRANSIENT as error:
                 self._refused(error)
                 continue
@@ -251,11 +261,18 @@ class _Pass:
 
     # -- one batch ----------------------------------------------------------------
 
-    def _delete(self, walk: Walk, edge: Place | None, step: Step) -> tuple[int, float]:
+    def _next(self, walk: Walk, size: int, step: Step) -> Batch:
+        """What comes next: of this size, unless it has been read ahead."""
+        if self.ahead is not None and self._joins(walk, step) and not self.narrow:
+            return self.ahead.take(walk, size)
+        edge = walk.edge(size)
+        return Batch(edge, size, walk.batch(edge))
+
+    def _delete(self, walk: Walk, batch: Batch, step: Step) -> tuple[int, float]:
         """Delete one batch; returns how many rows, and the seconds that locks were held."""
-        pieces = walk.batch(edge)
         if self.order.archive is not None and step.status:
-            return self._archive(self.order.archive, walk, pieces, step)
+            return self._archive(self.order.archive, walk, batch, step)
+        pieces = batch.pieces
         if step.chooses is not None or self._skips_locked(walk):
             columns = COLUMNS if step.status else COLUMNS[:1]
             rows = self._read(walk, columns, pieces)
@@ -268,24 +285,19 @@ class _Pass:
             deleted = walk.delete(pieces)
         return deleted, now() - began
 
-    def _archive(
-        self, archive: Archive, walk: Walk, pieces: list[Condition], step: Step
-    ) -> tuple[int, float]:
+    def _archive(self, archive: Archive, walk: Walk, batch: Batch, step: Step) -> tuple[int, float]:
         """Write one batch to the archive, then delete exactly what was written."""
-        columns = (*COLUMNS, *archive.columns(self.using))
-        read = self._read(walk, columns, pieces)
-        self._bound_memory(read)
-        rows = [row for row in read if step.takes(*row[1 : len(COLUMNS)])]
-        if not rows:
+        parts = self._parts(archive, walk, batch, step)
+        if not parts:
             return 0, 0.0
-        keys = [row[0] for row in rows]
+        keys = [key for part in parts for key in part.keys]
         by_range = step.chooses is None and walk.can_tell and not self._skips_locked(walk)
-        written = archive.appended([row[len(COLUMNS) :] for row in rows], self.using)
+        written = archive.appended(parts, self.using)
         with written as appended, short_transaction(self.using, PATIENCE):
             began = now()
             if by_range:  # the quicker way; a row that has come into it meanwhile is noticed
-                gone = walk.delete_telling(pieces)
-                exact = len(gone) == len(keys) and set(gone) == set(keys)
+                gone = walk.delete_telling(batch.pieces)
+                exact = len(gone) == len(keys) and set(gone) == set(map(str, keys))
             else:
                 exact = walk.delete(self._by_key(walk, keys)) == len(keys)
             if not exact:
@@ -293,11 +305,33 @@ class _Pass:
             appended.commit()
         return len(keys), now() - began
 
-    def _bound_memory(self, rows: list[Any]) -> None:
+    def _parts(self, archive: Archive, walk: Walk, batch: Batch, step: Step) -> list[Part]:
+        """What of a batch is to go, as it is written."""
+        if self._joins(walk, step):
+            parts = batch.parts
+            if parts is None:
+                parts = archive_rows.at_once(walk.connection, batch.pieces)
+            number, size = sum(len(part.keys) for part in parts), sum(part.size for part in parts)
+            self._bound_memory(number, size, MOST_JOINED)
+            return parts
+        columns = archive_rows.columns(self.using)
+        read = self._read(walk, (*COLUMNS, *columns), batch.pieces)
+        self._bound_memory(len(read), sum(len(row[-1] or "") for row in read), MOST_BYTES)
+        rows = [
+            (row[0], *row[len(COLUMNS) :]) for row in read if step.takes(*row[1 : len(COLUMNS)])
+        ]
+        return archive_rows.parts(rows, archive.redact)
+
+    def _bound_memory(self, rows: int, size: int, most: int) -> None:
         """As many rows in the next batch as their size allows, twice as many at most."""
         if rows:
-            average = max(1, sum(len(row[-1] or "") for row in rows) // len(rows))
-            self.most_read = max(1, min(MOST_READ, 2 * len(rows), MOST_BYTES // average))
+            self.most_read = max(1, min(MOST_READ, 2 * rows, most // max(1, size // rows)))
+
+    def _joins(self, walk: Walk, step: Step) -> bool:
+        """Whether the database can make the whole text of a batch that is archived."""
+        as_it_is = self.order.archive is not None and self.order.archive.redact is None
+        all_go = step.chooses is None and step.status and not self._skips_locked(walk)
+        return bool(as_it_is and all_go) and walk.connection.vendor == "postgresql"
 
     def _read(self, walk: Walk, columns: Sequence[str], pieces: list[Condition]) -> list[Any]:
         if not self._skips_locked(walk):

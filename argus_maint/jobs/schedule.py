@@ -21,6 +21,7 @@ from argus_maint.models import Run
 from argus_maint.observe import schedulers
 from argus_maint.observe.screen import span
 from argus_maint.scheduling import ledger
+from argus_maint.workers import registry
 
 logger = get_logger(__name__)
 
@@ -36,7 +37,7 @@ def look(using: str, jobs: Mapping[str, Job], late: float = LATE) -> dict[str, A
         if job.enabled:
             found = [*_missed(job, last, now, late), *_troubles(job, using)]
             problems += [{"job": job.name, "code": code, "message": text} for code, text in found]
-    for each in schedulers.gone(using, db_now(using))[:1]:
+    for each in schedulers.gone(registry.living(using), using, db_now(using))[:1]:
         text = f"no scheduler is running; {each.name} on {each.hostname} died: manage.py crontask"
         problems.append({"job": "", "code": "no_scheduler", "message": text})
     for problem in problems:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from argus_maint.models import Process
-from argus_maint.workers import registry
 
 LOOK_BACK = timedelta(days=1)
 LASTING = ("crontask", "apscheduler")  # the others are commands, which come and go
 
 
-def gone(using: str, now: datetime) -> list[Process]:
-    """Schedulers that died within a day; none where one is alive."""
-    rows = Process.objects.using(using).filter(kind=Process.Kind.SCHEDULER)
-    living = rows.filter(state__in=registry.LIVING)
-    if any(each.info.get("driver") in LASTING for each in living):
+def gone(living: Iterable[Process], using: str, now: datetime) -> list[Process]:
+    """Schedulers that died within a day, the last first; none where one is living.
+
+    One that was stopped after them was their heir, and is not there on purpose.
+    """
+    if any(_is_lasting(each) for each in living):
         return []
-    died = rows.filter(state=Process.State.ENDED, ended_at__gte=now - LOOK_BACK, reason="lost")
-    lasting = [each for each in died.order_by("-ended_at") if each.info.get("driver") in LASTING]
-    # One that was stopped later was the heir of those, and it is not there on purpose.
-    stopped = rows.filter(state=Process.State.ENDED, reason="stopped").order_by("-ended_at").first()
-    if stopped is None or stopped.ended_at is None:
-        return lasting
-    return [each for each in lasting if each.ended_at and each.ended_at > stopped.ended_at]
+    ended = Process.objects.using(using).filter(
+        ended_at__gte=now - LOOK_BACK, kind=Process.Kind.SCHEDULER, state=Process.State.ENDED
+    )
+    found: list[Process] = []
+    for each in filter(_is_lasting, ended.order_by("-ended_at")):
+        if each.reason == "stopped":
+            break
+        found.append(each)
+    return found
+
+
+def _is_lasting(process: Process) -> bool:
+    return process.info.get("driver") in LASTING

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
+from argus_maint import indexes
 from argus_maint.backends.space import Space
 from argus_maint.conf_storage import Storage
 from argus_maint.observe.history import iso
@@ -33,8 +34,17 @@ def advice(space: Space, storage: Storage, using: str) -> list[str]:
         f"{span(each.age)} keeps dead rows from being cleaned ({each.what}): end it"
         for each in space.long_transactions
     ]
-    lines += _sqlite(space, storage, using) + _postgres(space)
-    return lines
+    return lines + _missing(space) + _sqlite(space, storage, using) + _postgres(space)
+
+
+def _missing(space: Space) -> list[str]:
+    """Our indexes that are gone; a SQLite without dbstat names none."""
+    here = {each.name for each in space.indexes}
+    return [
+        f"index {each.name} is missing, and passes read the whole table: run manage.py migrate"
+        for each in indexes.made_on(space.vendor)
+        if here and each.name not in here
+    ]
 
 
 def _sqlite(space: Space, storage: Storage, using: str) -> list[str]:
@@ -48,7 +58,7 @@ def _sqlite(space: Space, storage: Storage, using: str) -> list[str]:
     return [
         f"{humane(file.free_bytes)} of the file's {humane(file.file_bytes)} are free. New rows "
         f"use them, but with auto_vacuum NONE the file never shrinks. To shrink it: stop the queue "
-        f"and all else that uses this database, have {needed} free on the disk twice, and run "
+        f"and all else that uses this database, have twice {needed} free on the disk, and run "
         f"manage.py dbshell{database} -- 'PRAGMA auto_vacuum=2; VACUUM;' (later passes then "
         f"shrink it while the queue runs)"
     ]

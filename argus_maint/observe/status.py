@@ -107,7 +107,7 @@ def gather(using: str, backend: str = "") -> Status:
     status.deaths = _deaths(using, status.census.taken_at)
     if any(each.kind == Process.Kind.SUPERVISOR for each in status.deaths):
         status.gone = _gone(using, status.census)
-    status.schedulers_gone = schedulers.gone(using, status.census.taken_at)
+    status.schedulers_gone = schedulers.gone(status.census.living, using, status.census.taken_at)
     status.rescues = history.last_rescues(using, RESCUES, backend)
     status.problems = _problems(status)
     status.short = short_ids(_shown_ids(status), using)

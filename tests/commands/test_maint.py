@@ -52,13 +52,13 @@ def test_status_names_a_worker_as_the_screen_does() -> None:
 def test_tasks_lists_what_has_not_finished_those_that_run_first() -> None:
     owner = rows.process("web")
     rows.task(path="shop.a", age=60)
-    running = rows.task("RUNNING", path="shop.b", workers=(owner.worker_id,), age=5)
+    running = rows.task("RUNNING", path="shop.b", workers=(owner.worker_id,), age=605)
     rows.task(path="shop.c", run_after=rows.ago(-7200))
     rows.task("FAILED")
     listed = [line.split() for line in maint("tasks").splitlines()[1:]]
     assert [line[1] for line in listed] == ["running", "ready", "scheduled"]
     assert listed[0][0] == str(running.pk)[: len(listed[0][0])]
-    assert listed[0][2:] == ["~5s", "default", "shop.b", "1", "web.1"]
+    assert listed[0][2:] == ["~10m", "default", "shop.b", "1", "web.1"]
     assert listed[2][2:4] == ["in", "~1h59m"]
 
 

@@ -16,6 +16,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
 from django.test import override_settings
+from django.utils.dateparse import parse_datetime
 from django_tasks_db.models import DBTaskResult
 
 from argus_maint.exceptions import TaskQuarantined
@@ -164,6 +165,9 @@ def test_archives_as_json(old: list[Any], tmp_path: Path) -> None:
     validate("archive", value)
     (file,) = value["files"]
     assert (file["tasks"], file["backend"]) == (3, "default")
+    times = (old[2].finished_at, old[1].finished_at)  # of all, whatever went first
+    found = (file["first_finished_at"], file["last_finished_at"])
+    assert tuple(map(parse_datetime, found)) == times
 
 
 @pytest.mark.parametrize(

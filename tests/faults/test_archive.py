@@ -12,22 +12,23 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import override_settings
 from django.utils.dateparse import parse_datetime
 from django_tasks_db.models import DBTaskResult
 
-from argus_maint.backends import archive_reader
+from argus_maint.backends import archive_reader, archive_rows, frames
 from argus_maint.backends.archive import Appended, Archive
 from argus_maint.backends.walk import Walk
 from argus_maint.exceptions import ArchiveError
+from argus_maint.jobs import ahead
 from argus_maint.jobs import prune as module
 from argus_maint.jobs.prune import order_of, prune
 from argus_maint.models import ArchiveFile
@@ -119,23 +120,92 @@ def test_a_row_that_changes_while_it_is_archived_is_in_no_archive(
 def test_only_what_was_written_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker whose clock was behind finishes into a batch that has been read already."""
     made = expired(5)
-    real, late = Walk.read, [True]
+    late = [True]
 
-    def read(self: Walk, *arguments: Any, **values: Any) -> Any:
-        found = real(self, *arguments, **values)
-        if late:
-            late.pop()
-            made.extend(expired(1, age=500 * DAY))
-        return found
+    def and_then(real: Any) -> Any:
+        def read(*arguments: Any, **values: Any) -> Any:
+            found = real(*arguments, **values)
+            if late:
+                late.pop()
+                made.extend(expired(1, age=500 * DAY))
+            return found
 
-    monkeypatch.setattr(Walk, "read", read)
+        return read
+
+    monkeypatch.setattr(Walk, "read", and_then(Walk.read))
+    monkeypatch.setattr(archive_rows, "at_once", and_then(archive_rows.at_once))
     report = prune(order_of("default", archive=Archive(tmp_path)))
+    assert not late
     assert report.rows == report.archived == len(made) - len(left())
     assert ids(tmp_path) == Counter({str(row.pk): 1 for row in made if row.pk not in left()})
 
 
 def left() -> set[Any]:
     return set(DBTaskResult.objects.values_list("pk", flat=True))
+
+
+def in_the_third_read(monkeypatch: pytest.MonkeyPatch, act: Callable[[Any, Any], None]) -> None:
+    """Have something happen when batches are read ahead: after one of 50 rows that is."""
+    real, reads = ahead.at_once, []
+
+    def read(connection: Any, pieces: Any) -> Any:
+        reads.append(1)
+        number, found = len(reads), real(connection, pieces)
+        if number == 3:
+            act(connection, found)
+        return found
+
+    monkeypatch.setattr(ahead, "at_once", read)
+
+
+@only("postgres")
+def test_what_was_read_ahead_is_read_again_when_it_was_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, again = expired(400), []
+
+    def put_back(connection: Any, parts: Any) -> None:
+        again.append(parts[0].keys[7])
+        with connection.cursor() as cursor:
+            table = DBTaskResult._meta.db_table
+            cursor.execute(f"UPDATE {table} SET status = 'READY' WHERE id = %s", again)
+
+    in_the_third_read(monkeypatch, put_back)
+    report = prune(order_of("default", duty=1.0, archive=Archive(tmp_path)))
+    assert [str(pk) for pk in left()] == again
+    assert (report.archived, report.left) == (399, 0)
+    gone = [str(row.pk) for row in made if str(row.pk) not in again]
+    assert ids(tmp_path) == Counter(dict.fromkeys(gone, 1))
+
+
+@only("postgres")
+def test_a_session_that_reads_ahead_may_break(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = expired(400)
+
+    def end(connection: Any, parts: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    in_the_third_read(monkeypatch, end)
+    report = prune(order_of("default", duty=1.0, archive=Archive(tmp_path)))
+    assert (report.rows, report.refused) == (400, 1)
+    assert ids(tmp_path) == Counter({str(row.pk): 1 for row in made})
+
+
+@only("postgres")
+def test_without_a_session_to_spare_nothing_is_read_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(using: str) -> Any:
+        raise OperationalError("remaining connection slots are reserved")
+
+    made = expired(400)
+    monkeypatch.setattr(ahead, "own_session", none_left)
+    report = prune(order_of("default", duty=1.0, archive=Archive(tmp_path)))
+    assert (report.rows, report.refused) == (400, 0)
+    assert ids(tmp_path) == Counter({str(row.pk): 1 for row in made})
 
 
 def test_two_prunes_do_not_write_to_one_file(tmp_path: Path) -> None:
@@ -160,6 +230,56 @@ def test_a_file_that_is_gone_or_cut_is_not_continued(tmp_path: Path) -> None:
         else:
             os.truncate(newest, 3)
     assert ArchiveFile.objects.count() == 3
+
+
+def test_a_file_that_lost_its_end_is_told_of_and_the_others_are_searched(
+    tmp_path: Path, capsys: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    expired(3, path="shop.tasks.one")
+    prune(order_of("default", archive=Archive(tmp_path)))
+    (cut,) = tmp_path.iterdir()
+    os.truncate(cut, cut.stat().st_size - 9)
+    expired(1, path="shop.tasks.two")
+    prune(order_of("default", archive=Archive(tmp_path)))
+    assert any("archive.short" in record.getMessage() for record in caplog.records)
+    told = {
+        "list": f"{cut} is cut off: 9 bytes at its end are missing",
+        "grep": f"{cut} is cut off or damaged",
+    }
+    for what, says in told.items():
+        with pytest.raises(SystemExit) as status:
+            call_command(
+                "maint", "archive", what, *["shop"][what == "list" :], f"--folder={tmp_path}"
+            )
+        assert status.value.code == 1
+        said = capsys.readouterr()
+        assert says in said.out + said.err
+        assert what == "list" or json.loads(said.out)["task_path"] == "shop.tasks.two"
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "of another database"])
+@pytest.mark.parametrize("packed", ["zst", "gz"])
+def test_damage_is_noticed(
+    tmp_path: Path, packed: str, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if packed == "gz":
+        monkeypatch.setattr(frames, "_zstd", None)
+    expired(3, traceback=os.urandom(3000).hex())
+    prune(order_of("default", archive=Archive(tmp_path)))
+    if not known:
+        ArchiveFile.objects.all().delete()
+    assert len(archived(tmp_path)) == 3
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    for damaged in (
+        whole[:middle],
+        whole[:-1],
+        whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(ArchiveError, match="is cut off or damaged"):
+            archived(tmp_path)
 
 
 def test_what_a_prune_had_not_deleted_is_cut_off(tmp_path: Path) -> None:
@@ -373,6 +493,8 @@ def test_an_archive_is_listed_and_searched(tmp_path: Path, capsys: Any) -> None:
     call_command("maint", "archive", "grep", "--id", str(one.pk)[:8], folder)
     assert json.loads(capsys.readouterr().out)["task_path"] == "shop.tasks.one"
     call_command("maint", "archive", "grep", "--task", "*.two", folder)
+    assert json.loads(capsys.readouterr().out)["task_path"] == "shop.tasks.two"
+    call_command("maint", "archive", "grep", folder, "--task=*.two", "shop")
     assert json.loads(capsys.readouterr().out)["task_path"] == "shop.tasks.two"
     call_command("maint", "archive", "grep", "shop.tasks", folder)
     assert len(capsys.readouterr().out.splitlines()) == 2

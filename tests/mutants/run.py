@@ -4,8 +4,9 @@
     python tests/mutants/run.py fence watch  those whose name holds one of the words
 
 Every mutant of ``mutants.toml`` is applied by itself to a copy of the checkout, and its
-test is run there. First each test must pass on the unchanged copy. Exit status 1: a
-mutant lived, or a test failed without one.
+test is run there; there are several copies, for a test that a mutant fails mostly waits.
+First each test must pass on an unchanged copy. Exit status 1: a mutant lived, or a test
+failed without one.
 """
 
 from __future__ import annotations
@@ -16,13 +17,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
 import tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
 LIST = Path(__file__).with_name("mutants.toml")
+COPIES = 3
 
 
 @dataclass(frozen=True)
@@ -70,15 +76,12 @@ def copy_checkout(folder: Path) -> None:
             shutil.copy2(ROOT / name, folder / name)
 
 
-def green_first(mutants: list[Mutant], folder: Path) -> bool:
-    """Whether every test passes without a mutant."""
-    good = True
-    for test, database in sorted({(mutant.test, mutant.database) for mutant in mutants}):
-        status, output = run(test, database, folder)
-        if status:
-            print(f"fails without a mutant on {database}: {test}\n{output}", flush=True)
-            good = False
-    return good
+def green(test: str, database: str, folder: Path) -> bool:
+    """Whether a test passes without a mutant."""
+    status, output = run(test, database, folder)
+    if status:
+        print(f"fails without a mutant on {database}: {test}\n{output}", flush=True)
+    return not status
 
 
 def killed(mutant: Mutant, folder: Path) -> bool:
@@ -109,13 +112,24 @@ def main() -> int:
         for entry in listed
         if not words or any(word in entry["name"] for word in words)
     ]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        copy_checkout(folder)
-        good = green_first(mutants, folder)
-        results = [killed(mutant, folder) for mutant in mutants]
+    tests = sorted({(mutant.test, mutant.database) for mutant in mutants})
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(COPIES) as pool:
+        copies: SimpleQueue[Path] = SimpleQueue()
+        for number in range(COPIES):
+            copy_checkout(Path(name, str(number)))
+            copies.put(Path(name, str(number)))
+
+        def in_a_copy(work: Callable[..., bool], *arguments: Any) -> bool:
+            folder = copies.get()
+            try:
+                return work(*arguments, folder)
+            finally:
+                copies.put(folder)
+
+        good = list(pool.map(lambda test: in_a_copy(green, *test), tests))
+        results = list(pool.map(lambda mutant: in_a_copy(killed, mutant), mutants))
     print(f"{sum(results)} passed, {len(results) - sum(results)} failed")
-    return 0 if good and all(results) else 1
+    return 0 if all(good) and all(results) else 1
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from argus_maint.conf import get_settings
 from argus_maint.exceptions import ArchiveError
 from argus_maint.management.maint.arguments import Arguments, add_json, name, pattern, task_id
 from argus_maint.management.maint.context import Context
-from argus_maint.observe.screen import DIM, Column, styled, table
+from argus_maint.observe.screen import BAD, DIM, Column, styled, table
 
 NAME = "archive"
 SUMMARY = "list what a prune has archived, and find a task in it"
@@ -32,8 +32,8 @@ examples:
   manage.py maint archive grep --id 43a678f8
   manage.py maint archive grep --task 'shop.tasks.*' 'order 4711' | jq .traceback
 
-exit status: 0 something was found; 1 nothing was, or a file cannot be read;
-2 wrong arguments"""
+exit status: 0 something was found; 1 nothing was, or a file is cut off or cannot be
+read (grep names it and goes on with the others); 2 wrong arguments"""
 OPTIONAL = "text"
 
 
@@ -61,9 +61,9 @@ def run(context: Context, options: dict[str, Any]) -> int:
         )
     try:
         files = archive_reader.files(Path(folder), context.using)
-        return (_grep if wanted else _list)(context, files, options)
     except ArchiveError as error:
         raise CommandError(str(error)) from error
+    return _list(context, files, options) if not wanted else _grep(context, files, options)
 
 
 def _list(context: Context, files: list[Archived], options: dict[str, Any]) -> int:
@@ -73,7 +73,7 @@ def _list(context: Context, files: list[Archived], options: dict[str, Any]) -> i
         )
     else:
         context.show(_page(files, context.out.width))
-    return int(not files)
+    return int(not files or any(file.missing for file in files))
 
 
 def _as_dict(file: Archived) -> dict[str, Any]:
@@ -84,7 +84,8 @@ def _as_dict(file: Archived) -> dict[str, Any]:
         "path": str(file.path),
         "backend": file.backend,
         "day": file.day,
-        "bytes": file.size,
+        "bytes": file.size if record is None else record.committed,
+        "missing_bytes": file.missing,
         "tasks": None if record is None else record.rows,
         "first_finished_at": first and first.isoformat(),
         "last_finished_at": last and last.isoformat(),
@@ -110,18 +111,27 @@ def _page(files: list[Archived], width: int | None) -> list[Text]:
         times = (record.first_finished_at, record.last_finished_at) if record else (None, None)
         shown = ["" if time is None else f"{time:%Y-%m-%d %H:%M}" for time in times]
         rows.append([file.day, file.backend, *known, *shown, str(file.path)])
-    return table(columns, rows, width, indent=0)
+    cut = [
+        styled(f"{file.path} is cut off: {file.missing:,} bytes at its end are missing", BAD)
+        for file in files
+        if file.missing
+    ]
+    return [*table(columns, rows, width, indent=0), *cut]
 
 
 def _grep(context: Context, files: list[Archived], options: dict[str, Any]) -> int:
-    found = 0
+    found, unread = 0, 0
     for file in files:
-        for line in archive_reader.lines(file):
-            if _matches(line, options):
-                found += 1
-                context.out.out.write(line.rstrip("\n") + "\n")
+        try:
+            for line in archive_reader.lines(file):
+                if _matches(line, options):
+                    found += 1
+                    context.out.out.write(f"{line}\n")
+        except ArchiveError as error:  # the task may be in another
+            unread += 1
+            context.note(styled(str(error), BAD))
     context.out.out.flush()
-    return int(not found)
+    return int(not found or unread > 0)
 
 
 def _matches(line: str, options: dict[str, Any]) -> bool:
