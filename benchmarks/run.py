@@ -44,6 +44,7 @@ PLAN = {
     "beats": ("postgres",),
     "memory": ("sqlite", "postgres"),
     "prune": ("sqlite", "postgres", "mariadb"),
+    "schedule": ("sqlite", "postgres", "mariadb"),
     "calendars": ("sqlite",),
 }
 

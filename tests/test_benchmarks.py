@@ -65,6 +65,12 @@ def test_chaos_loses_nothing(tmp_path: Path) -> None:
     assert [figure["met"] for figure in figures] == [True, True, True]
 
 
+def test_schedule_runs_each_tick_once(tmp_path: Path) -> None:
+    figures = run(tmp_path, "schedule", "--scenario=ticks", "--scenario=again")["figures"]
+
+    assert {figure["met"] for figure in figures} == {True}
+
+
 @pytest.mark.parametrize(
     "name", ["throughput", "scale", "memory", pytest.param("prune", marks=pytest.mark.slow)]
 )
@@ -88,7 +94,19 @@ def test_calendars_agree(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["run", "throughput", "scale", "kill", "chaos", "beats", "memory", "prune", "calendars"]
+    "name",
+    [
+        "run",
+        "throughput",
+        "scale",
+        "kill",
+        "chaos",
+        "beats",
+        "memory",
+        "prune",
+        "calendars",
+        "schedule",
+    ],
 )
 def test_help_says_what_it_does(tmp_path: Path, name: str) -> None:
     output, _ = start(tmp_path, f"benchmarks.{name}", "--help").communicate(timeout=60)

@@ -54,7 +54,9 @@ WORD_EVERY = 60.0  # seconds between two lines about a database that is away
 
 
 class Driver:
-    """One scheduler process. ``look`` is called at each beat that was committed.
+    """One scheduler process. ``look`` is called at each beat that was committed, and returns
+    when (monotonic) it is to be called again before the next one, if at all; so it is when
+    ``glance``, called at each turn, says that one of those who hold a run may be dead.
 
     ``well`` is called after it, unless a job is due that was due at the beat before: then
     ticks are not being claimed.
@@ -64,12 +66,14 @@ class Driver:
         self,
         runner: Runner,
         jobs: Mapping[str, Job],
-        look: Callable[[], None],
+        look: Callable[[], float | None],
         manager: Manager,
         well: Callable[[], None] = lambda: None,
+        glance: Callable[[], bool] = lambda: False,
     ) -> None:
         self.runner, self.jobs, self.look, self.manager = runner, jobs, look, manager
-        self.well, self.due = well, set[str]()
+        self.well, self.glance, self.due = well, glance, set[str]()
+        self.look_at: float | None = None
         self.member, self.using = runner.member, runner.using
         self.scheduler: Any = crontask.scheduler()
         self.stop = runner.stop
@@ -116,11 +120,17 @@ class Driver:
         ready()
         enabled = sum(job.enabled for job in self.jobs.values())
         self.manager.tell(f"READY=1\nSTATUS=running {enabled} jobs")
-        while not self.stop.wait(min(TURN, self.manager.watchdog_every or TURN)):
+        while not self.stop.wait(self._pause()):
             if not thread.is_alive():
                 raise RuntimeError("the scheduler's thread has ended")
             self._turn()
             self.manager.tell("WATCHDOG=1")
+
+    def _pause(self) -> float:
+        """Until the next beat, at most: one that is late is a part of the lease."""
+        next_look = self.next_beat if self.look_at is None else min(self.next_beat, self.look_at)
+        until_then = max(0.05, next_look - monotonic())
+        return min(TURN, self.manager.watchdog_every or TURN, until_then)
 
     def _start(self) -> threading.Thread:
         executor = ClaimingExecutor(self.runner, THREADS)
@@ -135,11 +145,13 @@ class Driver:
 
     def _turn(self) -> None:
         self._look_at_the_clock()
-        if monotonic() < self.next_beat:
+        beats = monotonic() >= self.next_beat
+        if not beats and self.down_since is not None:
             return
-        self.next_beat = monotonic() + self.member.beat_every
+        if beats:
+            self.next_beat = monotonic() + self.member.beat_every
         try:
-            self._beat()
+            (self._beat if beats else self._glance)()
         except TRANSIENT as error:
             self._database_away(error)
         else:
@@ -154,7 +166,7 @@ class Driver:
             self.member.register()
         else:
             self.member.beat()
-        self.look()
+        self.look_at = self.look()
         before, self.due = self.due, set()
         self._sweep()
         self.runner.tell_overdue()
@@ -167,6 +179,16 @@ class Driver:
             if job.name not in self.busy and self.runner.look(job) != Due():
                 self.due.add(job.name)
                 self.pool.submit(self.fire, job.name)
+        self._sweep_lost()
+
+    def _glance(self) -> None:
+        """Between two beats: the sooner a last beat is seen, the sooner is silence proof."""
+        is_time = self.look_at is not None and monotonic() >= self.look_at
+        if self.glance() or is_time:
+            self.look_at = self.look()
+            self._sweep_lost()
+
+    def _sweep_lost(self) -> None:
         for run in self.runner.strays():
             if run.job in self.jobs:
                 self.pool.submit(self._take_over, run.job)

@@ -278,14 +278,19 @@ def _of_the_dead(running: list[Run], using: str, host: Host) -> list[Run]:
 
 def suspects(using: str) -> list[Run]:
     """Runs under a process whose lease is over: nobody has made sure yet that it is dead."""
-    running = list(under_way(using).filter(process__isnull=False))
-    if not running:
+    living = holders(using)
+    if not living:
         return []
-    processes = {run.process for run in running}
-    rows = Process.objects.using(using).filter(supervisor__in=processes)
-    living, now = rows.filter(state__in=registry.LIVING), db_now(using)
+    now = db_now(using)
     silent = {row.supervisor for row in living if lease_is_over(row, now)}
-    return [run for run in running if run.process in silent]
+    return list(under_way(using).filter(process__in=silent)) if silent else []
+
+
+def holders(using: str, besides: uuid.UUID | None = None) -> list[Process]:
+    """Processes that hold a run and have not ended."""
+    processes = set(under_way(using).values_list("process", flat=True)) - {besides, None}
+    rows = Process.objects.using(using).filter(supervisor__in=processes)
+    return list(rows.filter(state__in=registry.LIVING)) if processes else []
 
 
 def _end(row: Process, using: str, host: Host) -> bool:

@@ -117,6 +117,20 @@ class Site:
         lines = [line for line in self.lab.lines("out") if line.startswith("begin")]
         return [line for line in lines if not job or line.split()[1] == job]
 
+    def told_of(self, job: str, tick: int) -> str:
+        """All that is known of a tick, for whoever wonders."""
+        lines = [line for line in self.lab.lines("out") if line.split()[1:3] == [job, str(tick)]]
+        rows = [run for run in self.runs(job) if run.tick and int(run.tick.timestamp()) == tick]
+        words = [f" run={run.pk} " for run in rows] + ["process.dead", "process.replaced"]
+        logs = [
+            f"{each.name} {line}"
+            for each in self.lab.started
+            for line in each.log.splitlines()
+            if any(word in f"{line} " for word in words)
+        ]
+        facts = [f"{run.pk} {run.state} attempt {run.attempt} {run.driver}" for run in rows]
+        return "\n  ".join([f"{job} {tick}", *facts, *lines, *logs])
+
     def runs(self, job: str) -> list[Run]:
         """Its rows, by tick."""
         return list(Run.objects.filter(job=job).exclude(driver="hand").order_by("tick", "pk"))

@@ -15,7 +15,9 @@ from apscheduler.triggers.interval import IntervalTrigger
 from django.core.management import call_command
 from django.db import OperationalError, connection
 
+from argus_maint.clock import now as monotonic
 from argus_maint.conf_jobs import Job
+from argus_maint.management.commands.crontask import _Eye
 from argus_maint.models import Process, Run
 from argus_maint.scheduling import executor, ledger
 from argus_maint.scheduling.executor import ClaimingExecutor
@@ -239,6 +241,25 @@ def test_a_clock_that_is_set_right_by_years_has_no_ticks_counted() -> None:
     then, present = datetime(2016, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 0, 0, 30, tzinfo=UTC)
     assert trigger.get_next_fire_time(then, present) == present + timedelta(seconds=30)
     assert trigger.get_next_fire_time(present, present - timedelta(seconds=5)) > present
+
+
+# -- who watches -------------------------------------------------------------------------
+
+
+def test_a_glance_sees_who_holds_a_run_and_may_be_dead(host: Host) -> None:
+    far = rows.process("far", kind="scheduler", host=rows.elsewhere())
+    host.member.register()
+    eye = _Eye(host.member)
+    assert not eye.glance()
+    assert ledger.claim("j", tick(), Holder("cron", "far", far.supervisor), "default")
+    assert not eye.glance()
+    Process.objects.filter(pk=far.pk).update(last_beat_at=rows.ago(60))
+    assert eye.glance()
+    # Since then its silence counts, and the next look tells when it will be proof.
+    due = eye.look()
+    assert due is not None and abs(due - monotonic() - far.lease) < 5
+    far.delete()
+    assert not eye.glance()
 
 
 # -- no scheduler, only cron lines -----------------------------------------------------

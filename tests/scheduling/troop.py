@@ -12,7 +12,7 @@ from collections.abc import Callable
 from django_tasks_db.models import DBTaskResult
 
 from argus_maint.models import Run
-from tests.lab import Supervised
+from tests.lab import Supervised, until
 from tests.scheduling.site import KINDS, Account, Site
 
 
@@ -62,6 +62,19 @@ def last_for(site: Site, seconds: float, every: float, act: Callable[[], None]) 
 
 
 def account(site: Site, names: list[str], every: int, span: tuple[int, int]) -> list[Account]:
+    """What became of each job, once all that was due is claimed and over."""
+
+    def is_over() -> bool:
+        claimed = all(
+            len(each.rows) == len(each.due) for each in _accounts(site, names, every, span)
+        )
+        return claimed and not Run.objects.filter(state="running").exists()
+
+    until(is_over, 60, "all ticks are claimed and over")
+    return _accounts(site, names, every, span)
+
+
+def _accounts(site: Site, names: list[str], every: int, span: tuple[int, int]) -> list[Account]:
     accounts = []
     for n, name in enumerate(names):
         first = span[0] + (n - span[0]) % every

@@ -19,17 +19,19 @@ from django.core.management.base import CommandParser
 from django.utils.module_loading import module_has_submodule
 
 from argus_maint import log
+from argus_maint.clock import now as monotonic
 from argus_maint.conf import get_settings
 from argus_maint.database import task_database
+from argus_maint.dbtime import db_now
 from argus_maint.jobs import rescue
 from argus_maint.jobs.performing import runner_of
 from argus_maint.management.checking import WrongJobsApart
-from argus_maint.scheduling import crontask, observers
+from argus_maint.scheduling import crontask, ledger, observers
 from argus_maint.scheduling.driver import Driver
 from argus_maint.scheduling.member import Member
 from argus_maint.scheduling.pings import Whole
 from argus_maint.workers import messenger
-from argus_maint.workers.liveness import Watch
+from argus_maint.workers.liveness import Verdict, Watch, judge
 from argus_maint.workers.notify import Manager
 
 
@@ -85,8 +87,9 @@ class Command(WrongJobsApart):
     def _driver(self, name: str, manager: Manager) -> Driver:
         settings = get_settings()
         member = Member(task_database(), crontask.driver(), name)
-        whole = Whole(settings.ping, member.host.hostname)
-        return Driver(runner_of(member), settings.jobs, _look(member), manager, whole.beat)
+        eye, whole = _Eye(member), Whole(settings.ping, member.host.hostname)
+        runner = runner_of(member)
+        return Driver(runner, settings.jobs, eye.look, manager, whole.beat, eye.glance)
 
     def _stopper(self, driver: Driver) -> Any:
         def stop(number: int, frame: FrameType | None) -> None:
@@ -119,24 +122,36 @@ class Command(WrongJobsApart):
         logger.setLevel(logging.INFO)
 
 
-def _look(member: Member) -> Any:
-    """A look at every process at each beat, as a keeper has it: the dead are found here too."""
-    watch = Watch(member.beat_every)
-    view = rescue.View(
-        using=member.using,
-        noticed_by=f"{member.name}@{member.host.hostname}"[:160],
-        host=member.host,
-        watch=watch,
-        supervisor=member.process,
-        beat=member.beat_every,
-        patience=member.beat_every,
-    )
+class _Eye:
+    """Looks at every process at each beat, as a keeper does: the dead are found here too."""
 
-    def look() -> None:
-        assert member.beaten_at is not None
-        watch.committed(member.beaten_at)
-        report = rescue.run(view)
+    def __init__(self, member: Member) -> None:
+        self.member, self.watch = member, Watch(member.beat_every)
+        self.view = rescue.View(
+            using=member.using,
+            noticed_by=f"{member.name}@{member.host.hostname}"[:160],
+            host=member.host,
+            watch=self.watch,
+            supervisor=member.process,
+            beat=member.beat_every,
+            patience=member.beat_every,
+        )
+
+    def look(self) -> float | None:
+        """One pass; when (monotonic) a silence will be proof, if there is one."""
+        assert self.member.beaten_at is not None
+        self.watch.committed(self.member.beaten_at)
+        report = rescue.run(self.view)
         if report.failed():
             messenger.send(report.failed())
+        return report.confirm_at
 
-    return look
+    def glance(self) -> bool:
+        """Look at those who hold a run alone; whether one of them may be dead."""
+        holders = ledger.holders(self.member.using, self.member.process)
+        at = monotonic()
+        for each in holders:
+            self.watch.observe(each, at)
+        now = db_now(self.member.using) if holders else None
+        verdicts = (judge(each, self.member.host, now, self.watch, at) for each in holders if now)
+        return any(verdict is not Verdict.ALIVE for verdict in verdicts)
