@@ -24,15 +24,14 @@ from __future__ import annotations
 import os
 import random
 import signal
-import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.common import Figure, laboratory, parser, percentile, report, say, timed
+from benchmarks.common import Figure, laboratory, parser, percentile, report, say
+from benchmarks.startup import startup
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 SCENARIOS = ("ticks", "next", "again", "namespace", "restart", "startup")
 EVERY = 5  # seconds between two ticks of a job
 TAKEOVER = 16.0  # p99, seconds
-STARTUP = 1.5
 
 
 def main() -> int:
@@ -369,44 +367,13 @@ def _enqueued_seconds(cluster: Any) -> set[int]:
         return {int(at.timestamp()) for (at,) in rows}
 
 
-# -- startup -----------------------------------------------------------------------------------
-
-
-def _startup(bench: Bench, arguments: Any) -> list[Figure]:
-    commands = {
-        "check": ["check"],
-        "maint tick": ["maint", "tick"],
-        "maint run prune --scheduled": ["maint", "run", "prune", "--scheduled"],
-    }
-    bench.manage("maint", "tick", check=False)  # new jobs are noted; from now on nothing is due
-    times: dict[str, list[float]] = {name: [] for name in commands}
-    for _ in range(arguments.runs):
-        for name, command in commands.items():
-            times[name].append(timed(lambda command=command: _run(bench, command)))
-    base = statistics.median(times["check"])
-    figures = []
-    for name in list(commands)[1:]:
-        ratio = statistics.median(times[name]) / base
-        text = f"{ratio:.2f} times ({statistics.median(times[name]):.2f} s)"
-        peer = f"manage.py check: {base:.2f} s"
-        met = ratio <= STARTUP
-        what = f"{name}, nothing due"
-        figures.append(Figure(what, text, peer, f"<= {STARTUP:g} times", met, bench.database))
-    return figures
-
-
-def _run(bench: Bench, command: list[str]) -> None:
-    program = [sys.executable, "-m", "django", *command]
-    subprocess.run(program, env=bench.env, stdout=subprocess.DEVNULL, check=True)
-
-
 MEASURES: dict[str, Any] = {
     "ticks": _ticks,
     "next": _next,
     "again": _again,
     "namespace": _namespace,
     "restart": _restart,
-    "startup": _startup,
+    "startup": startup,
 }
 
 

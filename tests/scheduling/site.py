@@ -201,6 +201,11 @@ class Account:
         return [tick for tick, run in self.rows.items() if run.state == Run.State.SKIPPED]
 
     @property
+    def left(self) -> list[int]:
+        """Ticks that were claimed, and have not come to an end."""
+        return [tick for tick, run in self.rows.items() if run.state == Run.State.RUNNING]
+
+    @property
     def lost(self) -> list[int]:
         """Ticks whose run was ended in the middle with its process."""
         return [
