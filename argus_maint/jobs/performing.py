@@ -52,9 +52,9 @@ def performer(
 
     def perform(job: Job, run: Run) -> Report:
         if job.run_on == "worker" and run.tick is not None:
-            from argus_maint.jobs.on_worker import run_job
+            from argus_maint.jobs import on_worker
 
-            raise HandedOver(str(run_job.enqueue(job.name, run.pk, run.attempt).id))
+            raise HandedOver(on_worker.enqueue(job.name, run.pk, run.attempt))
         if job.kind == "ours":
             given = passes.Pass(using, noticed_by, job.options, jobs, stopping)
             report: Report = getattr(passes, job.name)(given)

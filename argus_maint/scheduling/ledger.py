@@ -246,11 +246,16 @@ def hand_over(run: Run, task_id: str, using: str) -> None:
     patiently(lambda: _mine(run, using).update(process=None, report=report))
 
 
-def take(pk: int, attempt: int, holder: Holder, using: str) -> Run | None:
-    """Go on with a run that was handed over; None where it is over, or somebody else's."""
+def take(pk: int, attempt: int, holder: Holder, task_id: str, using: str) -> Run | None:
+    """Go on with a run that was handed over; None where it is over, or somebody else's.
+
+    A worker may be quicker than ``hand_over``: that its task says whether the run is lost is
+    written here too. By its process, which is in no registry, it would be at once.
+    """
     rows = Run.objects.using(using)
     mine = rows.filter(pk=pk, state=Run.State.RUNNING, attempt=attempt)
-    values = {"process": holder.process, "driver": holder.driver, "host": holder.host}
+    values: dict[str, Any] = {"process": holder.process, "driver": holder.driver}
+    values |= {"host": holder.host, "report": {"task_id": task_id}}
     return rows.get(pk=pk) if patiently(lambda: mine.update(**values)) else None
 
 
