@@ -26,7 +26,7 @@ what a job raised), ``job.overdue`` (a run that is past its time limit and canno
 
 from __future__ import annotations
 
-import json
+import os
 import threading
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
@@ -34,16 +34,21 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
+from django.db import connections
+
 from argus_maint.clock import now as monotonic
 from argus_maint.conf import get_settings
 from argus_maint.conf_jobs import Job
+from argus_maint.database import discard_if_in_transaction
 from argus_maint.exceptions import HandedOver, JobError, JobStopped
 from argus_maint.log import get_logger
 from argus_maint.models import Run
 from argus_maint.scheduling import ledger
 from argus_maint.scheduling.due import Due, due
 from argus_maint.scheduling.member import Member
+from argus_maint.scheduling.plain import plain
 from argus_maint.ticks import UTC
+from argus_maint.workers import children
 
 logger = get_logger(__name__)
 
@@ -205,7 +210,7 @@ class Runner:
         try:
             if not self._is_handed_over(run, job):
                 self._observe("began", run, job)
-            report = _plain(self.perform(job, run))
+            report = plain(self._performed(job, run))
             state, error = Run.State.DONE, ""
         except JobStopped:
             # RUNNING under a process that is going: whoever sees that takes it over.
@@ -214,7 +219,7 @@ class Runner:
             state = Run.State.RUNNING
             ledger.hand_over(run, handed.task_id, self.using)
         except JobError as failure:
-            report, error = _plain(failure.report), str(failure)
+            report, error = plain(failure.report), str(failure)
         except (Exception, SystemExit) as failure:
             error = f"{type(failure).__name__}: {failure}"
             logger.exception("job.error", job=job.name, run=run.pk)
@@ -225,6 +230,22 @@ class Runner:
                 self.finish(under, state, report, error)
         return run
 
+    def _performed(self, job: Job, run: Run) -> dict[str, Any]:
+        """The work itself, and nothing of what it left behind: a fork, or a transaction."""
+        claimer, within = os.getpid(), connections[self.using].in_atomic_block
+        try:
+            report = self.perform(job, run)
+        except BaseException as error:
+            if os.getpid() != claimer:
+                children.leave(error)
+            raise
+        finally:
+            if not within and os.getpid() == claimer:
+                discard_if_in_transaction(self.using)
+        if os.getpid() != claimer:
+            children.leave(None)
+        return report
+
     def finish(self, under: Under, state: str, report: dict[str, Any], error: str) -> None:
         """Write down what became of a run.
 
@@ -232,7 +253,7 @@ class Runner:
         would look like one that nobody has begun.
         """
         run, seconds = under.run, round(monotonic() - under.since, 3)
-        if not ledger.finish(run, state, report, error, self.using):
+        if not ledger.finish(run, state, report, plain(error), self.using):
             run.state, run.error = Run.State.LOST, "it was taken for lost, and taken over"
         self.under_way.pop(run.pk, None)
         if run.state == Run.State.DONE:
@@ -260,12 +281,6 @@ class Runner:
         while timedelta() < (early := tick - ledger.utc_now(self.using)) <= AHEAD:
             if self.stop.wait(min(1.0, early.total_seconds() + 0.001)):
                 return
-
-
-def _plain(report: dict[str, Any]) -> dict[str, Any]:
-    """A report as JSON holds it; what it cannot hold becomes text."""
-    plain: dict[str, Any] = json.loads(json.dumps(report, default=str))
-    return plain
 
 
 def _iso(tick: datetime | None) -> str:

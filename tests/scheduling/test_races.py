@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 from django.test import override_settings
 
 from argus_maint.conf_jobs import Job
+from argus_maint.exceptions import JobError
 from argus_maint.jobs import performing
 from argus_maint.models import Run
 from argus_maint.scheduling import ledger
@@ -108,3 +111,88 @@ def test_without_such_a_queue_it_says_so(host: Host) -> None:
     host.runner.perform = performing.performer("default", "x", {"j": job})
     (run,) = host.runner.fire(job)
     assert (run.state, run.error) == ("failed", "no backend of TASKS is a database backend")
+
+
+# -- what a job leaves behind -----------------------------------------------------------
+
+
+def leave_autocommit_off() -> None:
+    transaction.set_autocommit(False)
+    Run.objects.exists()
+
+
+def leave_a_block_open() -> None:
+    transaction.atomic().__enter__()
+
+
+def leave_a_transaction_open() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("SELECT 1")
+
+
+@pytest.mark.parametrize(
+    "leave", [leave_autocommit_off, leave_a_block_open, leave_a_transaction_open]
+)
+def test_a_job_that_leaves_a_transaction_open_takes_no_end_with_it(host: Host, leave: Any) -> None:
+    """The end would be rolled back with what the job left, and the tick be run at each beat."""
+
+    def perform(job: Job, run: Run) -> dict[str, Any]:
+        leave()
+        return {"n": 1}
+
+    host.runner.perform = perform
+    try:
+        (run,) = host.runner.fire(due_once(on_lost="report"))
+        assert run.state == "done"
+    finally:
+        ledger.discard("default")  # as a thread of the scheduler does when it is done
+    assert host.runner.strays() == []
+    assert (newest().state, newest().report) == ("done", {"n": 1})
+
+
+def test_the_transaction_of_who_runs_a_job_by_hand_stays(host: Host) -> None:
+    host.member.register()
+    with transaction.atomic():
+        run = host.runner.by_hand(due_once())
+        transaction.set_rollback(True)
+    assert run.state == "done"
+    assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize("text", ["nul \0 byte", "half \ud83d a pair", "\U0001f40d"])
+def test_whatever_a_job_says_its_end_is_written(host: Host, text: str) -> None:
+    """A run whose end no database takes would be under way, and in the way, for ever."""
+
+    def perform(job: Job, run: Run) -> dict[str, Any]:
+        raise JobError(text, {text: [text, {"n": float("nan")}]})
+
+    host.runner.perform = perform
+    (run,) = host.runner.fire(due_once())
+    assert (run.state, host.runner.under_way) == ("failed", {})
+    assert (newest().state, newest().running) == ("failed", None)
+    assert newest().error[:4] == text[:4] or text > "\uffff"
+
+
+def test_the_end_of_what_a_job_forked_is_not_the_end_of_the_run(
+    host: Host, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child that was to leave with os._exit and raised instead."""
+
+    def perform(job: Job, run: Run) -> dict[str, Any]:
+        child = os.fork()
+        if not child:
+            raise ZeroDivisionError
+        _, status = os.waitpid(child, 0)
+        return {"child": os.waitstatus_to_exitcode(status)}
+
+    def never(*_: Any, **__: Any) -> Any:
+        os._exit(99)
+
+    host.runner.perform = perform
+    parent, finish = os.getpid(), ledger.finish
+    monkeypatch.setattr(
+        ledger, "finish", lambda *given: (finish if os.getpid() == parent else never)(*given)
+    )
+    (run,) = host.runner.fire(due_once())
+    assert (run.state, run.report) == ("done", {"child": 1})
