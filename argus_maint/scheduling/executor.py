@@ -83,17 +83,20 @@ class ClaimingExecutor(ThreadPoolExecutor):  # type: ignore[misc]
 
     def _claimed(self, job: Any, tick: datetime) -> Under | None:
         """The run, once the database answers; None where it is another scheduler's."""
-        until, name = monotonic() + PATIENCE, name_of(job)
-        while True:
-            try:
-                return self.runner.claim(name, tick)
-            except TRANSIENT as error:
-                discard(self.using)
-                if monotonic() > until:
-                    logger.error("cron.missed", job=name, tick=tick.isoformat(), error=str(error))
+        until, name, again = monotonic() + PATIENCE, name_of(job), False
+        with self.runner.at_claim():
+            while True:
+                try:
+                    return self.runner.claim(name, tick, again=again)
+                except TRANSIENT as error:
+                    discard(self.using)
+                    again = True
+                    if monotonic() > until:
+                        about = {"job": name, "tick": tick.isoformat()}
+                        logger.error("cron.missed", **about, error=str(error))
+                        return None
+                if self.runner.stop.wait(PAUSE):
                     return None
-            if self.runner.stop.wait(PAUSE):
-                return None
 
 
 def name_of(job: Any) -> str:

@@ -240,6 +240,12 @@ def under_way(using: str) -> Any:
     return Run.objects.using(using).filter(running__gt="", state=Run.State.RUNNING)
 
 
+def give_back(run: Run, using: str) -> None:
+    """Undo a claim that nobody has begun with. One that was taken over is left to be so again."""
+    if run.attempt == 1:
+        patiently(lambda: _mine(run, using).delete())
+
+
 def hand_over(run: Run, task_id: str, using: str) -> None:
     """Let a task go on with a run: from now on its row says whether the run is lost."""
     report = {"task_id": task_id}

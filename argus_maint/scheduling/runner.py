@@ -105,16 +105,25 @@ class Runner:
         return runs
 
     def claim(
-        self, name: str, tick: datetime | None, missed: int = 0, job: Job | None = None
+        self,
+        name: str,
+        tick: datetime | None,
+        missed: int = 0,
+        job: Job | None = None,
+        again: bool = False,
     ) -> Under | None:
         """Claim a tick for this process, which is under way until ``finish``.
 
         Without a job it is a task of the site's own scheduler: that enqueues, and may do so
-        beside the tick before.
+        beside the tick before. ``again``: the claim may be made, and only its reply be lost.
         """
+        if tick is not None and self.stop.is_set():
+            return None  # about to go: it is left to those who stay
         holder, alone = self.member.holder, job is not None
         with self._claiming():
             run = ledger.claim(name, tick, holder, self.using, missed, alone)
+            if run is None and again and tick is not None:
+                run = self._unknown().filter(job=name, tick=ledger.to_column(tick)).first()
             return self._begin(run, job)
 
     def look(self, job: Job) -> Due:
@@ -178,14 +187,22 @@ class Runner:
         strays = ledger.lost(self.using, self.member.host)
         with self.lock:
             if not self.claiming:
-                mine = ledger.under_way(self.using).filter(process=self.member.process)
-                strays += [run for run in mine if run.pk not in self.under_way]
+                strays += self._unknown()
         return strays
+
+    def _unknown(self) -> Any:
+        mine = ledger.under_way(self.using).filter(process=self.member.process)
+        return mine.exclude(pk__in=list(self.under_way))
 
     @contextmanager
     def _claiming(self) -> Generator[None, None, None]:
-        """While it lasts, a run of ours that we know nothing of may be one just claimed."""
         self.member.renew()
+        with self.at_claim():
+            yield
+
+    @contextmanager
+    def at_claim(self) -> Generator[None, None, None]:
+        """While it lasts, a run of ours that we know nothing of may be one just claimed."""
         with self.lock:
             self.claiming += 1
         try:
@@ -197,9 +214,13 @@ class Runner:
     def _begin(self, run: Run | None, job: Job | None) -> Under | None:
         if run is None:
             return None
-        # Frozen meanwhile, so it may have been taken over: see strays. Or about to go.
-        if run.tick is not None and (self.stop.is_set() or not self.member.holds()):
-            return None
+        # What the site's own scheduler has claimed nobody takes over, but by telling of it.
+        if run.tick is not None and job is not None:
+            if not self.member.holds():
+                return None  # frozen meanwhile, so it may have been taken over: see strays
+            if self.stop.is_set():
+                ledger.give_back(run, self.using)
+                return None
         under = self.under_way[run.pk] = Under(run, job)
         return under
 

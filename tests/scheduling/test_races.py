@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from apscheduler.triggers.cron import CronTrigger
+from django.db import OperationalError, connection, transaction
 from django.test import override_settings
 
 from argus_maint.conf_jobs import Job
 from argus_maint.exceptions import JobError
 from argus_maint.jobs import performing
 from argus_maint.models import Run
-from argus_maint.scheduling import ledger
+from argus_maint.scheduling import executor, ledger
 from argus_maint.scheduling.ledger import Holder
 from argus_maint.scheduling.member import Member
 from argus_maint.scheduling.runner import Runner
 from argus_maint.workers.identity import this_host
 from tests import rows
 from tests.lab import Lab
-from tests.scheduling.test_claims import Host, due_once, tick
+from tests.scheduling.seconds import schedule
+from tests.scheduling.test_claims import Host, due_once, fired, tick
 
 pytestmark = pytest.mark.django_db(transaction=True)
 HOST = this_host()
@@ -196,3 +199,98 @@ def test_the_end_of_what_a_job_forked_is_not_the_end_of_the_run(
     )
     (run,) = host.runner.fire(due_once())
     assert (run.state, run.report) == ("done", {"child": 1})
+
+
+# -- the site's own scheduler --------------------------------------------------------------
+
+
+def test_a_tick_of_the_site_whose_claim_got_no_reply_is_enqueued(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor, "PAUSE", 0.01)
+    claim, faults = ledger.claim, [True]
+
+    def without_reply(*given: Any, **named: Any) -> Run | None:
+        run = claim(*given, **named)
+        if faults and faults.pop():
+            raise OperationalError("server closed the connection unexpectedly")
+        return run
+
+    monkeypatch.setattr(ledger, "claim", without_reply)
+    assert fired(host, tick()) == [1]
+    assert (newest().state, Run.objects.count()) == ("done", 1)
+
+
+def test_nobody_else_takes_a_tick_of_the_site_for_his_own(host: Host) -> None:
+    assert ledger.claim(name(args=(1,)), tick(), holder(), "default", 0, False) is not None
+    assert fired(host, tick()) == []
+
+
+def test_a_tick_of_the_site_whose_claim_took_long_is_enqueued(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else would: what was claimed once is never enqueued by another."""
+    claim = ledger.claim
+
+    def slow(*given: Any, **named: Any) -> Run | None:
+        run = claim(*given, **named)
+        host.freeze()
+        return run
+
+    monkeypatch.setattr(ledger, "claim", slow)
+    assert fired(host, tick()) == [1]
+
+
+def test_who_is_about_to_go_claims_nothing(host: Host) -> None:
+    """What it claimed and did not begin would be told as lost."""
+    host.runner.stop.set()
+    assert fired(host, tick()) == []
+    assert host.runner.fire(due_once(on_lost="report")) == []
+    assert not Run.objects.exists()
+
+
+def test_a_claim_in_the_moment_of_going_is_given_back(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = ledger.claim
+
+    def late(*given: Any, **named: Any) -> Run | None:
+        run = claim(*given, **named)
+        host.runner.stop.set()
+        return run
+
+    job = due_once(on_lost="report")
+    monkeypatch.setattr(ledger, "claim", late)
+    assert host.runner.fire(job) == []
+    monkeypatch.setattr(ledger, "claim", claim)
+    other = Host()
+    assert [run.state for run in other.runner.fire(job)] == ["done"]
+    other.member.sign_off(keep=False)
+
+
+def test_ticks_that_are_to_be_made_up_for_wait_for_the_next_process(host: Host) -> None:
+    """With ``catch_up: "all"``: those after the one that was stopped are not passed by."""
+    from argus_maint.exceptions import JobStopped
+
+    def perform(job: Job, run: Run) -> dict[str, Any]:
+        host.runner.stop.set()
+        raise JobStopped
+
+    host.runner.perform = perform
+    job = Job("j", "a job", schedule("3600s"), catch_up="all")
+    newest_tick = job.schedule.latest(ledger.utc_now("default"))
+    first = ledger.claim("j", newest_tick - timedelta(hours=4), holder(), "default")
+    assert first is not None
+    ledger.finish(first, "done", {}, "", "default")
+    host.runner.fire(job)
+    assert not Run.objects.filter(state="skipped").exists()
+
+
+def name(path: str = "x", expression: str = "* * * * *", **more: Any) -> str:
+    """What a scheduler calls a job of the site."""
+    trigger = CronTrigger.from_crontab(expression) if path != "x" else CronTrigger(minute="*")
+    task = SimpleNamespace(module_path=path, enqueue=None)
+    bound = SimpleNamespace(__self__=task if "." in path else None)
+    given = {"args": (), "kwargs": {}, **more}
+    job = SimpleNamespace(name=path.rpartition(".")[2], func=bound, trigger=trigger, **given)
+    return executor.name_of(job)
