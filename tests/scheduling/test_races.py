@@ -294,3 +294,22 @@ def name(path: str = "x", expression: str = "* * * * *", **more: Any) -> str:
     given = {"args": (), "kwargs": {}, **more}
     job = SimpleNamespace(name=path.rpartition(".")[2], func=bound, trigger=trigger, **given)
     return executor.name_of(job)
+
+
+def test_jobs_of_the_site_have_names_of_their_own() -> None:
+    """Of two with one name the ledger would give a tick to one, and the other never run."""
+    long = f"shop.{'x' * 90}.tasks.tidy"
+    names = [
+        name("shop.tasks.tidy"),
+        name("blog.tasks.tidy"),
+        name("blog.tasks.tidy", args=(1,)),
+        name("blog.tasks.tidy", args=(2,)),
+        name(long, "0 5 * * *"),
+        name(long, "0,30 5 * * *"),
+        name(f"{long}_more", "0 5 * * *"),
+        name("blog.tasks.Tidy"),
+        name("blog.tasks.t\u00efdy"),
+    ]
+    assert len(set(names)) == len(names)
+    claims = [ledger.claim(each, tick(), holder(), "default", 0, False) for each in names]
+    assert None not in claims
