@@ -141,8 +141,10 @@ def pass_over(job: str, tick: datetime, holder: Holder, using: str, why: str) ->
     newest = last_tick(job, using, tick)
     same = last is not None and last.tick is not None and last.report == {"why": why}
     if last is not None and same and newest == aware(last.tick):
-        with short_transaction(using, WAIT):
-            rows.filter(pk=last.pk).update(tick=to_column(tick), finished_at=DbNow())
+        # Another may have claimed the tick meanwhile, or passed by later ones.
+        with contextlib.suppress(IntegrityError), short_transaction(using, WAIT):
+            still = rows.filter(pk=last.pk, tick=last.tick)
+            still.update(tick=to_column(tick), finished_at=DbNow())
         return
     _inserted(
         Run(

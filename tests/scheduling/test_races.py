@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +15,7 @@ from django.test import override_settings
 
 from argus_maint.conf_jobs import Job
 from argus_maint.exceptions import JobError
-from argus_maint.jobs import performing
+from argus_maint.jobs import expiry, performing
 from argus_maint.models import Run
 from argus_maint.scheduling import executor, ledger
 from argus_maint.scheduling.ledger import Holder
@@ -313,3 +313,96 @@ def test_jobs_of_the_site_have_names_of_their_own() -> None:
     assert len(set(names)) == len(names)
     claims = [ledger.claim(each, tick(), holder(), "default", 0, False) for each in names]
     assert None not in claims
+
+
+# -- passing over, and the history -------------------------------------------------------------
+
+
+def test_a_tick_that_another_claims_while_it_is_passed_over_is_his(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two hosts whose settings differ for a while."""
+    ledger.pass_over("j", tick(-2), holder(), "default", "disabled")
+    last_tick = ledger.last_tick
+
+    def meanwhile(*given: Any) -> datetime | None:
+        seen = last_tick(*given)
+        if seen == tick(-2):
+            assert ledger.claim("j", tick(-1), holder(), "default")
+        return seen
+
+    monkeypatch.setattr(ledger, "last_tick", meanwhile)
+    ledger.pass_over("j", tick(-1), holder(), "default", "disabled")
+    states = dict(Run.objects.values_list("state", "tick"))
+    assert {state: ledger.aware(at) for state, at in states.items()} == {
+        "skipped": tick(-2),
+        "running": tick(-1),
+    }
+
+
+def test_who_passes_over_late_does_not_put_the_row_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger.pass_over("j", tick(-3), holder(), "default", "disabled")
+    last_tick = ledger.last_tick
+
+    def meanwhile(*given: Any) -> datetime | None:
+        seen = last_tick(*given)
+        Run.objects.update(tick=ledger.to_column(tick(-1)))
+        return seen
+
+    monkeypatch.setattr(ledger, "last_tick", meanwhile)
+    ledger.pass_over("j", tick(-2), holder(), "default", "disabled")
+    monkeypatch.undo()
+    assert ledger.last_tick("j", "default", tick()) == tick(-1)
+
+
+def test_a_clock_of_the_database_that_was_set_repeats_no_tick_and_stops_none(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ticks of an hour that comes again have been; what was ahead of it is in no way."""
+    job, real = Job("j", "a job", schedule("60s")), ledger.utc_now
+    ran: list[Any] = []
+
+    def fire(*minutes: int) -> None:
+        for offset in minutes:
+            moved = timedelta(minutes=offset)
+            monkeypatch.setattr(ledger, "utc_now", lambda using, by=moved: real(using) + by)
+            ran.extend(ledger.aware(run.tick) for run in host.runner.fire(job))
+
+    fire(200, 201, 202)
+    before = len(ran)
+    fire(141, 142)  # an hour back: ahead of all the others of this minute
+    fire(143)
+    fire(200, 201, 202)
+    assert before == 3
+    assert len(ran) == len(set(ran)) == 6
+    fire(203, 204)
+    assert len(ran) == len(set(ran)) >= 7
+
+
+@pytest.mark.parametrize("error", [JobError("oh"), ZeroDivisionError(), SystemExit(1)])
+def test_one_of_the_ticks_that_are_made_up_for_may_fail(host: Host, error: BaseException) -> None:
+    def perform(job: Job, run: Run) -> dict[str, Any]:
+        raise error
+
+    job = Job("j", "a job", schedule("3600s"), catch_up="all")
+    at = job.schedule.latest(ledger.utc_now("default")) - timedelta(hours=3)
+    ledger.pass_over("j", at, holder(), "default", "disabled")
+    host.runner.perform = perform
+    assert [run.state for run in host.runner.fire(job)] == ["failed"] * 3
+    assert host.runner.fire(job) == []
+
+
+def of_days_ago(days: int, job: str = "j") -> Run:
+    at = ledger.to_column(tick(-1440 * days))
+    return Run.objects.create(
+        job=job, tick=at, state="done", driver="cron", host="", started_at=rows.ago(86400 * days)
+    )
+
+
+def test_the_newest_tick_stays_beside_one_of_a_clock_that_was_ahead() -> None:
+    """Else a job that is due each month would be taken for a new one."""
+    of_days_ago(90)
+    kept, ahead = of_days_ago(60), of_days_ago(-400)
+    Run.objects.filter(pk=ahead.pk).update(started_at=rows.ago(86400 * 50))
+    *_, runs = expiry.own_steps("default")
+    assert runs.condition.params == (kept.pk,)
