@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from apscheduler.triggers.cron import CronTrigger
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, ProgrammingError, connection, transaction
 from django.test import override_settings
 
 from argus_maint.conf_jobs import Job
@@ -21,9 +21,10 @@ from argus_maint.scheduling import executor, ledger
 from argus_maint.scheduling.ledger import Holder
 from argus_maint.scheduling.member import Member
 from argus_maint.scheduling.runner import Runner
+from argus_maint.workers import registry
 from argus_maint.workers.identity import this_host
 from tests import rows
-from tests.lab import Lab
+from tests.lab import Lab, until
 from tests.scheduling.seconds import schedule
 from tests.scheduling.test_claims import Host, due_once, fired, tick
 
@@ -406,3 +407,24 @@ def test_the_newest_tick_stays_beside_one_of_a_clock_that_was_ahead() -> None:
     Run.objects.filter(pk=ahead.pk).update(started_at=rows.ago(86400 * 50))
     *_, runs = expiry.own_steps("default")
     assert runs.condition.params == (kept.pk,)
+
+
+# -- who beats, and what nobody knows any more -------------------------------------------------
+
+
+def test_a_beat_that_fails_in_any_way_is_not_the_last(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without beats the run would be taken for lost while it goes on."""
+    host.member.beat_every = 0.05
+    beat, calls = registry.beat, []
+
+    def once(*given: Any) -> int:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ProgrammingError("commands out of sync")
+        return beat(*given)
+
+    monkeypatch.setattr(registry, "beat", once)
+    with host.member.beating():
+        until(lambda: len(calls) > 2, 5)
