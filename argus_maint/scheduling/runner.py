@@ -137,9 +137,11 @@ class Runner:
         return self.look(job) != Due()
 
     def has_strays(self, jobs: dict[str, Job]) -> bool:
-        """Whether a run of these was lost, or seems to be."""
-        runs = [*self.strays(), *ledger.suspects(self.using)]
-        return any(run.job in jobs for run in runs)
+        """Whether a run of these was lost, or seems to be, or was of a job that is no more."""
+        strays, known = self.strays(), get_settings().jobs
+        if any(run.job in jobs or run.job not in known for run in strays):
+            return True
+        return any(run.job in jobs for run in ledger.suspects(self.using))
 
     def by_hand(self, job: Job) -> Run:
         """Run it now, whatever is due. Raises Overlap where it runs already."""

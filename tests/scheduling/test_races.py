@@ -428,3 +428,11 @@ def test_a_beat_that_fails_in_any_way_is_not_the_last(
     monkeypatch.setattr(registry, "beat", once)
     with host.member.beating():
         until(lambda: len(calls) > 2, 5)
+
+
+def test_a_run_of_a_job_that_is_no_more_comes_to_an_end_by_a_cron_line(lab: Lab) -> None:
+    dead = rows.process("s", kind="scheduler", pid=rows.dead_pid())
+    gone = ledger.claim("old", tick(-3), Holder("cron", "here", dead.supervisor), "default")
+    assert gone is not None
+    lab.manage("maint", "tick", check=False)
+    assert Run.objects.get(pk=gone.pk).state == "lost"
