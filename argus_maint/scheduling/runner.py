@@ -100,8 +100,11 @@ class Runner:
         for tick in what.ticks:
             missed = what.missed if tick == what.ticks[0] else 0
             under = self.claim(job.name, tick, missed, job)
-            if under is not None:
-                runs.append(self._run(under, job))
+            if under is None:
+                break  # another is at it: the later ones would be skipped, and have their time
+            runs.append(self._run(under, job))
+            if runs[-1].state == Run.State.RUNNING:
+                break  # handed over, or stopped
         return runs
 
     def claim(
@@ -127,9 +130,13 @@ class Runner:
             return self._begin(run, job)
 
     def look(self, job: Job) -> Due:
-        """What is due of a job."""
+        """What is due of a job; while one runs of which all count, the later ones are not yet."""
         now = ledger.utc_now(self.using)
-        return due(job, ledger.last_tick(job.name, self.using, now), now)
+        what = due(job, ledger.last_tick(job.name, self.using, now), now)
+        if what.ticks and job.catch_up == "all":
+            runs = ledger.under_way(self.using).filter(running=job.name)
+            return Due() if runs.exists() else what
+        return what
 
     def wanted(self, job: Job) -> bool:
         """Whether there is anything to do for a job."""

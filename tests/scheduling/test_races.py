@@ -12,9 +12,10 @@ import pytest
 from apscheduler.triggers.cron import CronTrigger
 from django.db import OperationalError, ProgrammingError, connection, transaction
 from django.test import override_settings
+from django_tasks_db.models import TaskResultStatus
 
 from argus_maint.conf_jobs import Job
-from argus_maint.exceptions import JobError
+from argus_maint.exceptions import HandedOver, JobError
 from argus_maint.jobs import expiry, performing
 from argus_maint.models import Run
 from argus_maint.scheduling import executor, ledger
@@ -80,17 +81,15 @@ def test_a_run_that_a_worker_takes_before_it_was_handed_over_is_not_lost(lab: La
     assert newest().state == "done"
 
 
+FRAMEWORK = TaskResultStatus.__module__.rpartition(".")[0]  # or its backport
 OTHER = {
-    "default": {"BACKEND": "django.tasks.backends.dummy.DummyBackend"},
+    "default": {"BACKEND": f"{FRAMEWORK}.backends.dummy.DummyBackend"},
     "db": {"BACKEND": "django_tasks_db.DatabaseBackend", "QUEUES": []},
 }
 
 
 def test_a_run_goes_into_the_queue_of_the_database_whatever_the_default_is(lab: Lab) -> None:
     """Of any other nothing can be looked up: it would be lost, and be put in again and again."""
-    pytest.importorskip("django.tasks")
-    if rows.DBTaskResult.__module__ and not performing_on("django.tasks"):
-        pytest.skip("the backport has backends of its own")
     member = Member("default", "cron")
     job = due_once(run_on="worker")
     with override_settings(TASKS=OTHER), member.beating():
@@ -101,16 +100,8 @@ def test_a_run_goes_into_the_queue_of_the_database_whatever_the_default_is(lab: 
     assert (newest().pk, newest().state, newest().attempt) == (run.pk, "running", 1)
 
 
-def performing_on(framework: str) -> bool:
-    from argus_maint.jobs.on_worker import run_job
-
-    return type(run_job).__module__.startswith(framework)
-
-
 @override_settings(TASKS={"default": OTHER["default"]})
 def test_without_such_a_queue_it_says_so(host: Host) -> None:
-    if not performing_on("django.tasks"):
-        pytest.skip("the backport has backends of its own")
     job = due_once(run_on="worker")
     host.runner.perform = performing.performer("default", "x", {"j": job})
     (run,) = host.runner.fire(job)
@@ -378,6 +369,47 @@ def test_a_clock_of_the_database_that_was_set_repeats_no_tick_and_stops_none(
     assert len(ran) == len(set(ran)) == 6
     fire(203, 204)
     assert len(ran) == len(set(ran)) >= 7
+
+
+@pytest.mark.parametrize("handed", [False, True])
+def test_ticks_that_are_made_up_for_are_not_passed_by_because_another_is_at_it(
+    host: Host, handed: bool
+) -> None:
+    """Of all that were missed the first is run, or waits for a worker; then comes the next."""
+    other, ran, task = Host(), list[Any](), rows.task("READY")
+    job = Job("j", "a job", schedule("3600s"), catch_up="all")
+    at = job.schedule.latest(ledger.utc_now("default")) - timedelta(hours=4)
+    ledger.pass_over("j", at, holder(), "default", "disabled")
+
+    def perform(job: Job, run: Run) -> dict[str, Any]:
+        ran.append(run.tick)
+        assert other.runner.fire(job) == []
+        if handed:
+            raise HandedOver(str(task.pk))
+        return {}
+
+    host.runner.perform = perform
+    host.runner.fire(job)
+    while handed and newest().state == "running":
+        assert host.runner.fire(job) == other.runner.fire(job) == []
+        Run.objects.filter(state="running").update(state="done", running=None)
+        host.runner.fire(job)
+    other.member.sign_off(keep=False)
+    assert ran == sorted(set(ran)) and len(ran) == 4
+    assert Run.objects.filter(state="skipped").count() == 1  # the one before
+
+
+def test_who_looked_before_another_claimed_passes_nothing_by(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job("j", "a job", schedule("3600s"), catch_up="all")
+    first = job.schedule.latest(ledger.utc_now("default")) - timedelta(hours=3)
+    ledger.pass_over("j", first, holder(), "default", "disabled")
+    what, living = host.runner.look(job), rows.process("s", kind="scheduler").supervisor
+    monkeypatch.setattr(host.runner, "look", lambda job: what)
+    assert ledger.claim("j", what.ticks[0], Holder("cron", "here", living), "default")
+    assert host.runner.fire(job) == []
+    assert Run.objects.count() == 2
 
 
 @pytest.mark.parametrize("error", [JobError("oh"), ZeroDivisionError(), SystemExit(1)])
