@@ -93,6 +93,19 @@ def discard(using: str) -> None:
     del connections[using]
 
 
+def discard_if_in_transaction(using: str) -> None:
+    """Throw a connection away that others have left within a transaction.
+
+    What is written on it next would be rolled back with what they left, or be refused.
+    """
+    connection = connections[using]
+    raw: Any = connection.connection
+    status = getattr(getattr(raw, "info", None), "transaction_status", 0)  # psycopg
+    begun = getattr(raw, "in_transaction", False) or status != 0  # sqlite3
+    if connection.in_atomic_block or raw is not None and (begun or not connection.autocommit):
+        discard(using)
+
+
 @contextlib.contextmanager
 def own_session(using: str) -> Generator[Any, None, None]:
     """A connection beside the site's, in autocommit, and closed at the end.

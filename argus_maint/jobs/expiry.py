@@ -16,7 +16,6 @@ from fnmatch import fnmatchcase
 
 from django.conf import settings
 from django.db import connections
-from django.db.models import Max
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
@@ -27,6 +26,7 @@ from argus_maint.dbtime import db_now
 from argus_maint.exceptions import TaskQuarantined
 from argus_maint.models import LedgerEntry, Process, Run
 from argus_maint.retention import Retention
+from argus_maint.scheduling.ledger import to_column, utc_now
 
 QUARANTINED = f"{TaskQuarantined.__module__}.{TaskQuarantined.__qualname__}"
 KINDS = {SUCCESSFUL: ("successful",), FAILED: ("failed", "quarantined")}  # by status
@@ -165,9 +165,8 @@ def own_steps(using: str) -> Iterator[Step]:
 
 
 def _not_the_newest(using: str) -> Condition:
-    rows = Run.objects.using(using)
-    newest = [
-        rows.filter(job=job, tick=tick).values_list("pk", flat=True)[0]
-        for job, tick in rows.filter(tick__isnull=False).values_list("job").annotate(Max("tick"))
-    ]
-    return one_of("id", newest, negate=True)
+    # Up to now, as the scheduler looks: a clock that was ahead may have left later ones.
+    rows = Run.objects.using(using).filter(tick__lte=to_column(utc_now(using)))
+    jobs = rows.order_by("job").values_list("job", flat=True).distinct()
+    newest = (rows.filter(job=job).order_by("-tick").first() for job in jobs)
+    return one_of("id", [run.pk for run in newest if run is not None], negate=True)

@@ -51,9 +51,9 @@ def runner_of(member: Member, noticed_by: str = "") -> Runner:
 
     def perform(job: Job, run: Run) -> Report:
         if is_handed_over(run, job):
-            from argus_maint.jobs.on_worker import run_job
+            from argus_maint.jobs import on_worker
 
-            raise HandedOver(str(run_job.enqueue(job.name, run.pk, run.attempt).id))
+            raise HandedOver(on_worker.enqueue(job.name, run.pk, run.attempt))
         if job.kind == "ours":
             who, jobs = noticed_by or member.name, get_settings().jobs
             given = passes.Pass(member.using, who, job.options, jobs, runner.stop.is_set)

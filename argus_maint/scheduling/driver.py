@@ -232,7 +232,7 @@ class Driver:
             self.scheduler.shutdown(wait=False)
         self.pool.shutdown(wait=False, cancel_futures=True)
         until = monotonic() + GRACE
-        while self._at_work() and monotonic() < until:
+        while (self._at_work() or self.runner.claiming) and monotonic() < until:
             self.manager.tell("WATCHDOG=1")
             time.sleep(0.05)
         left = self._at_work()

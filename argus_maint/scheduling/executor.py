@@ -14,6 +14,9 @@ Events: ``cron.missed`` (the database was away for too long), and those of the r
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -36,6 +39,7 @@ logger = get_logger(__name__)
 OURS = "argus_maint:"  # what the ids of our own jobs begin with
 PATIENCE = 60.0  # seconds for which a tick waits for the database
 PAUSE = 1.0
+LONGEST = 127  # characters of a name; with its tick before it, it fits into 160
 
 
 class ClaimingExecutor(ThreadPoolExecutor):  # type: ignore[misc]
@@ -83,22 +87,38 @@ class ClaimingExecutor(ThreadPoolExecutor):  # type: ignore[misc]
 
     def _claimed(self, job: Any, tick: datetime) -> Under | None:
         """The run, once the database answers; None where it is another scheduler's."""
-        until, name = monotonic() + PATIENCE, name_of(job)
-        while True:
-            try:
-                return self.runner.claim(name, tick)
-            except TRANSIENT as error:
-                discard(self.using)
-                if monotonic() > until:
-                    logger.error("cron.missed", job=name, tick=tick.isoformat(), error=str(error))
+        until, name, again = monotonic() + PATIENCE, name_of(job), False
+        with self.runner.at_claim():
+            while True:
+                try:
+                    return self.runner.claim(name, tick, again=again)
+                except TRANSIENT as error:
+                    discard(self.using)
+                    again = True
+                    if monotonic() > until:
+                        about = {"job": name, "tick": tick.isoformat()}
+                        logger.error("cron.missed", **about, error=str(error))
+                        return None
+                if self.runner.stop.wait(PAUSE):
                     return None
-            if self.runner.stop.wait(PAUSE):
-                return None
 
 
 def name_of(job: Any) -> str:
-    """What the ledger calls a job of the site's: the same in every scheduler."""
-    return f"@cron {job.name} {job.trigger}"[:160]
+    """What the ledger calls a job of the site's: the same in every scheduler.
+
+    And no other's, for of two with one name only one would get a tick: a task's own name is
+    that of its function, which two apps may have.
+    """
+    task = getattr(job.func, "__self__", None)
+    name = f"@cron {getattr(task, 'module_path', job.name)} {job.trigger}"
+    if job.args or job.kwargs:
+        with contextlib.suppress(TypeError, ValueError):  # else it may differ from host to host
+            name += f" {json.dumps([job.args, job.kwargs], sort_keys=True)}"
+    # MariaDB's usual collations take "tidy", "Tidy" and "t\u00efdy" for one.
+    if len(name) <= LONGEST and name == name.lower() and name.isascii():
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return f"{name[: LONGEST - 17]}#{digest}"
 
 
 def tick_of(trigger: Any, run_time: datetime) -> datetime:

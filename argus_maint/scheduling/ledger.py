@@ -139,10 +139,11 @@ def pass_over(job: str, tick: datetime, holder: Holder, using: str, why: str) ->
     """Note a tick that is not to be run; one row for a whole row of them."""
     at, state, report = to_column(tick), Run.State.SKIPPED, {"why": why}
     rows = Run.objects.using(using).filter(job=job)
-    last = rows.filter(tick__lte=at).order_by("-tick").first()
+    last = rows.filter(tick__lt=at).order_by("-tick").first()
     if last is not None and (last.state, last.report) == (state, report):
-        with short_transaction(using, WAIT):
-            rows.filter(pk=last.pk).update(tick=at, finished_at=DbNow())
+        # Another may have claimed the tick meanwhile, or passed by later ones.
+        with contextlib.suppress(IntegrityError), short_transaction(using, WAIT):
+            rows.filter(pk=last.pk, tick=last.tick).update(tick=at, finished_at=DbNow())
         return
     passed = Run(job=job, tick=at, state=state, report=report, **asdict(holder))
     passed.started_at = passed.finished_at = DbNow()
@@ -232,17 +233,28 @@ def under_way(using: str) -> Any:
     return Run.objects.using(using).filter(running__gt="", state=Run.State.RUNNING)
 
 
+def give_back(run: Run, using: str) -> None:
+    """Undo a claim that nobody has begun with. One that was taken over is left to be so again."""
+    if run.attempt == 1:
+        patiently(lambda: _mine(run, using).delete())
+
+
 def hand_over(run: Run, task_id: str, using: str) -> None:
     """Let a task go on with a run: from now on its row says whether the run is lost."""
     report = {"task_id": task_id}
     patiently(lambda: _mine(run, using).update(process=None, report=report))
 
 
-def take(pk: int, attempt: int, holder: Holder, using: str) -> Run | None:
-    """Go on with a run that was handed over; None where it is over, or somebody else's."""
+def take(pk: int, attempt: int, holder: Holder, task_id: str, using: str) -> Run | None:
+    """Go on with a run that was handed over; None where it is over, or somebody else's.
+
+    A worker may be quicker than ``hand_over``: that its task says whether the run is lost is
+    written here too. By its process, which is in no registry, it would be at once.
+    """
     rows = Run.objects.using(using)
     mine = rows.filter(pk=pk, state=Run.State.RUNNING, attempt=attempt)
-    return rows.get(pk=pk) if patiently(lambda: mine.update(**asdict(holder))) else None
+    values = asdict(holder) | {"report": {"task_id": task_id}}
+    return rows.get(pk=pk) if patiently(lambda: mine.update(**values)) else None
 
 
 def lost(using: str, host: Host) -> list[Run]:

@@ -137,4 +137,7 @@ class Member:
             except TRANSIENT as error:
                 logger.warning("scheduler.waiting", error=str(error).strip())
                 discard(self.using)
+            except Exception:  # without a beat what runs would be taken for lost
+                logger.exception("scheduler.error", name=self.name)
+                discard(self.using)
         connections.close_all()

@@ -26,7 +26,7 @@ what a job raised), ``job.overdue`` (a run that is past its time limit and canno
 
 from __future__ import annotations
 
-import json
+import os
 import threading
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
@@ -34,16 +34,21 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
+from django.db import connections
+
 from argus_maint.clock import now as monotonic
 from argus_maint.conf import get_settings
 from argus_maint.conf_jobs import Job
+from argus_maint.database import discard_if_in_transaction
 from argus_maint.exceptions import HandedOver, JobError, JobStopped
 from argus_maint.log import get_logger
 from argus_maint.models import Run
 from argus_maint.scheduling import ledger
 from argus_maint.scheduling.due import Due, due
 from argus_maint.scheduling.member import Member
+from argus_maint.scheduling.plain import plain
 from argus_maint.ticks import UTC
+from argus_maint.workers import children
 
 logger = get_logger(__name__)
 
@@ -95,27 +100,43 @@ class Runner:
         for tick in what.ticks:
             missed = what.missed if tick == what.ticks[0] else 0
             under = self.claim(job.name, tick, missed, job)
-            if under is not None:
-                runs.append(self._run(under, job))
+            if under is None:
+                break  # another is at it: the later ones would be skipped, and have their time
+            runs.append(self._run(under, job))
+            if runs[-1].state == Run.State.RUNNING:
+                break  # handed over, or stopped
         return runs
 
     def claim(
-        self, name: str, tick: datetime | None, missed: int = 0, job: Job | None = None
+        self,
+        name: str,
+        tick: datetime | None,
+        missed: int = 0,
+        job: Job | None = None,
+        again: bool = False,
     ) -> Under | None:
         """Claim a tick for this process, which is under way until ``finish``.
 
         Without a job it is a task of the site's own scheduler: that enqueues, and may do so
-        beside the tick before.
+        beside the tick before. ``again``: the claim may be made, and only its reply be lost.
         """
+        if tick is not None and self.stop.is_set():
+            return None  # about to go: it is left to those who stay
         holder, alone = self.member.holder, job is not None
         with self._claiming():
             run = ledger.claim(name, tick, holder, self.using, missed, alone)
+            if run is None and again and tick is not None:
+                run = self._unknown().filter(job=name, tick=ledger.to_column(tick)).first()
             return self._begin(run, job)
 
     def look(self, job: Job) -> Due:
-        """What is due of a job."""
+        """What is due of a job; while one runs of which all count, the later ones are not yet."""
         now = ledger.utc_now(self.using)
-        return due(job, ledger.last_tick(job.name, self.using, now), now)
+        what = due(job, ledger.last_tick(job.name, self.using, now), now)
+        if what.ticks and job.catch_up == "all":
+            runs = ledger.under_way(self.using).filter(running=job.name)
+            return Due() if runs.exists() else what
+        return what
 
     def wanted(self, job: Job) -> bool:
         """Whether there is anything to do for a job."""
@@ -123,9 +144,11 @@ class Runner:
         return self.look(job) != Due()
 
     def has_strays(self, jobs: dict[str, Job]) -> bool:
-        """Whether a run of these was lost, or seems to be."""
-        runs = [*self.strays(), *ledger.suspects(self.using)]
-        return any(run.job in jobs for run in runs)
+        """Whether a run of these was lost, or seems to be, or was of a job that is no more."""
+        strays, known = self.strays(), get_settings().jobs
+        if any(run.job in jobs or run.job not in known for run in strays):
+            return True
+        return any(run.job in jobs for run in ledger.suspects(self.using))
 
     def by_hand(self, job: Job) -> Run:
         """Run it now, whatever is due. Raises Overlap where it runs already."""
@@ -173,14 +196,22 @@ class Runner:
         strays = ledger.lost(self.using, self.member.host)
         with self.lock:
             if not self.claiming:
-                mine = ledger.under_way(self.using).filter(process=self.member.process)
-                strays += [run for run in mine if run.pk not in self.under_way]
+                strays += self._unknown()
         return strays
+
+    def _unknown(self) -> Any:
+        mine = ledger.under_way(self.using).filter(process=self.member.process)
+        return mine.exclude(pk__in=list(self.under_way))
 
     @contextmanager
     def _claiming(self) -> Generator[None, None, None]:
-        """While it lasts, a run of ours that we know nothing of may be one just claimed."""
         self.member.renew()
+        with self.at_claim():
+            yield
+
+    @contextmanager
+    def at_claim(self) -> Generator[None, None, None]:
+        """While it lasts, a run of ours that we know nothing of may be one just claimed."""
         with self.lock:
             self.claiming += 1
         try:
@@ -192,9 +223,13 @@ class Runner:
     def _begin(self, run: Run | None, job: Job | None) -> Under | None:
         if run is None:
             return None
-        # Frozen meanwhile, so it may have been taken over: see strays. Or about to go.
-        if run.tick is not None and (self.stop.is_set() or not self.member.holds()):
-            return None
+        # What the site's own scheduler has claimed nobody takes over, but by telling of it.
+        if run.tick is not None and job is not None:
+            if not self.member.holds():
+                return None  # frozen meanwhile, so it may have been taken over: see strays
+            if self.stop.is_set():
+                ledger.give_back(run, self.using)
+                return None
         under = self.under_way[run.pk] = Under(run, job)
         return under
 
@@ -206,7 +241,7 @@ class Runner:
         try:
             if not is_handed_over(run, job):
                 self._observe("began", run, job)
-            report = _plain(self.perform(job, run))
+            report = plain(self._performed(job, run))
             state, error = Run.State.DONE, ""
         except JobStopped:
             # RUNNING under a process that is going: whoever sees that takes it over.
@@ -215,7 +250,7 @@ class Runner:
             state = Run.State.RUNNING
             ledger.hand_over(run, handed.task_id, self.using)
         except JobError as failure:
-            report, error = _plain(failure.report), str(failure)
+            report, error = plain(failure.report), str(failure)
         except (Exception, SystemExit) as failure:
             error = f"{type(failure).__name__}: {failure}"
             logger.exception("job.error", job=job.name, run=run.pk)
@@ -226,6 +261,22 @@ class Runner:
                 self.finish(under, state, report, error)
         return run
 
+    def _performed(self, job: Job, run: Run) -> dict[str, Any]:
+        """The work itself, and nothing of what it left behind: a fork, or a transaction."""
+        claimer, within = os.getpid(), connections[self.using].in_atomic_block
+        try:
+            report = self.perform(job, run)
+        except BaseException as error:
+            if os.getpid() != claimer:
+                children.leave(error)
+            raise
+        finally:
+            if not within and os.getpid() == claimer:
+                discard_if_in_transaction(self.using)
+        if os.getpid() != claimer:
+            children.leave(None)
+        return report
+
     def finish(self, under: Under, state: str, report: dict[str, Any], error: str) -> None:
         """Write down what became of a run.
 
@@ -233,7 +284,7 @@ class Runner:
         would look like one that nobody has begun.
         """
         run, seconds = under.run, round(monotonic() - under.since, 3)
-        if not ledger.finish(run, state, report, error, self.using):
+        if not ledger.finish(run, state, report, plain(error), self.using):
             run.state, run.error = Run.State.LOST, "it was taken for lost, and taken over"
         self.under_way.pop(run.pk, None)
         if run.state == Run.State.DONE:
@@ -256,12 +307,6 @@ class Runner:
         while timedelta() < (early := tick - ledger.utc_now(self.using)) <= AHEAD:
             if self.stop.wait(min(1.0, early.total_seconds() + 0.001)):
                 return
-
-
-def _plain(report: dict[str, Any]) -> dict[str, Any]:
-    """A report as JSON holds it; what it cannot hold becomes text."""
-    plain: dict[str, Any] = json.loads(json.dumps(report, default=str))
-    return plain
 
 
 def is_handed_over(run: Run, job: Job) -> bool:

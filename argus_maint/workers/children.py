@@ -16,6 +16,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NoReturn
 
 from argus_maint.workers.board import Slot
 
@@ -130,3 +131,15 @@ def flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
+
+
+def leave(error: BaseException | None) -> NoReturn:
+    """End a process that a task or a job forked, without any of its parent's clean-up."""
+    status = 0
+    if isinstance(error, SystemExit):
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif error is not None:
+        sys.excepthook(type(error), error, error.__traceback__)
+        status = 1
+    flush()
+    os._exit(status & 0xFF)

@@ -9,9 +9,8 @@ Events: ``task.unknown`` (its module or queue is gone, so nobody is told of its 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from django.db import connections
 from django_tasks_db.management.commands.db_worker import (
@@ -47,25 +46,13 @@ def execute(row: DBTaskResult, prepare: Callable[[Any], None]) -> Outcome:
         value = task.call(*context, *result.args, **result.kwargs)
     except BaseException as error:
         if os.getpid() != claimer:
-            _leave(error)
+            children.leave(error)
         if isinstance(error, TaskOverdue):
             raise
         return Outcome.failure(error)
     if os.getpid() != claimer:
-        _leave(None)
+        children.leave(None)
     return Outcome.success(value)
-
-
-def _leave(error: BaseException | None) -> NoReturn:
-    """End a process that the task forked, without any of the worker's clean-up."""
-    status = 0
-    if isinstance(error, SystemExit):
-        status = error.code if isinstance(error.code, int) else int(error.code is not None)
-    elif error is not None:
-        sys.excepthook(type(error), error, error.__traceback__)
-        status = 1
-    children.flush()
-    os._exit(status & 0xFF)
 
 
 def announce(row: DBTaskResult, error: BaseException | None = None) -> None:

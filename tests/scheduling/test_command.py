@@ -60,7 +60,10 @@ def test_the_tasks_of_the_site_and_a_heartbeat_are_loaded_or_not(site: Site) -> 
     assert "Loaded tasks from tests.scheduling." in loads.log
     assert "Scheduling heartbeat." in loads.log
     assert "Loaded" not in bare.log and "heartbeat" not in bare.log
-    name, holder = "@cron tidy0 cron[second='*/1']", site.process_of(loads).supervisor
+    name, holder = (
+        "@cron tests.scheduling.tasks.tidy0 cron[second='*/1']",
+        site.process_of(loads).supervisor,
+    )
     until(lambda: len(site.runs(name)) > 1, what="a @cron task")
     assert {run.process for run in site.runs(name)} == {holder}
     assert loads.stop() == bare.stop() == 0

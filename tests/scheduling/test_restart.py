@@ -20,7 +20,7 @@ def test_after_a_restart_of_postgresql_every_later_tick_is_run(
     own_site: Site, cluster: Cluster
 ) -> None:
     """Ours, and those of the site where there is django-crontask."""
-    site, cron = own_site, "@cron tidy0 cron[second='*/1']"
+    site, cron = own_site, "@cron tests.scheduling.tasks.tidy0 cron[second='*/1']"
     site.job("a", EACH_SECOND)
     scheduler = site.scheduler("s", KINDS[0], ARGUS_MAINT_TEST_CRON_EVERY="1")
     until(lambda: len(site.begun("a")) >= 3, 60, scheduler.log)

@@ -66,7 +66,7 @@ def test_with_another_nothing_is_missed_and_nothing_is_run_twice_after_a_thaw(
     told = account.lost + account.skipped + account.left
     assert [tick for tick in account.missed if tick not in told] == [], told
     if kind == "crontask":
-        name = "@cron tidy0 cron[second='*/1']"
+        name = "@cron tests.scheduling.tasks.tidy0 cron[second='*/1']"
         claimed = ticks(site, name)
         done = Run.objects.filter(job=name, state__in=["done", "lost"]).count()
         assert sorted(set(claimed)) == claimed

@@ -40,6 +40,22 @@ def test_jobs_that_raise_leave_or_hang_hold_up_no_other_and_no_end(site: Site) -
     assert site.runs("hangs")[0].state == "running"  # another will find it lost
 
 
+def test_jobs_that_hang_in_every_thread_keep_no_task_from_being_rescued(site: Site) -> None:
+    """More than the threads of both pools: the look at who is dead needs none of them."""
+    site.patch(scheduling__driver__GRACE=0.5)
+    for n in range(24):
+        site.job(f"hangs{n}", EACH_SECOND, "hang", options={"go": site.lab.path("go")})
+    site.job("works", EACH_SECOND)
+    site.fresh(*site.jobs_set)
+    scheduler = site.scheduler()
+    until(lambda: len(site.lab.lines("out")) >= 20, 60, scheduler.log)
+    task = rows.lost()
+
+    site.lab.until_status(task, "READY")
+
+    assert scheduler.stop() == 0
+
+
 def test_a_slow_job_does_not_hold_up_one_that_is_due_with_it(site: Site) -> None:
     site.job("slow", once(), "hang", options={"go": site.lab.path("go")})
     site.job("quick", once())

@@ -18,6 +18,7 @@ from django.core.management import CommandError, call_command
 from argus_maint.management.maint import crontab, units
 from argus_maint.units import FORMATS
 from tests.conftest import ROOT
+from tests.lab import Lab, until
 from tests.schemas import validate
 from tests.units import tools
 
@@ -249,6 +250,46 @@ def test_a_crontab_that_cannot_be_read_is_not_an_empty_one(spool: Path) -> None:
     spool.mkdir()  # cat says so, and exits 1
     with pytest.raises(CommandError, match="^The crontab cannot be read: "):
         maint("crontab", "--install", "--yes")
+
+
+@pytest.mark.parametrize(
+    ("said", "empty"),
+    [
+        ("crontab: can't open 'me': No such file or directory", True),  # busybox
+        ("crontab: can't open 'me': Permission denied", False),
+        ("crontab: can't open 'me': Too many open files in system", False),
+    ],
+)
+def test_only_a_crontab_that_is_not_there_is_an_empty_one(
+    spool: Path, said: str, empty: bool
+) -> None:
+    """Else it would be written anew, without what was in it."""
+    stub = spool.parent / "crontab"
+    refuse = f'-l) [ -e "$SPOOL" ] && exec cat "$SPOOL"; echo "{said}" >&2; exit 1 ;;'
+    stub.write_text(re.sub(r"-l\) .*", refuse.replace("\\", ""), STUB))
+    if empty:
+        assert exits("--install", "--yes") == 0
+    else:
+        with pytest.raises(CommandError, match="^The crontab cannot be read: "):
+            maint("crontab", "--install", "--yes")
+    assert spool.exists() == empty
+
+
+def test_who_is_killed_while_crontab_reads_leaves_it_all_there_is_to_read(
+    spool: Path, lab: Lab
+) -> None:
+    """From a pipe it would take the part that came until then for the whole."""
+    stub, mine = spool.parent / "crontab", b"0 5 * * * backup\n" * 20_000
+    spool.write_bytes(mine)
+    slow = 'head -c 10 > "$SPOOL.new"; touch "$SPOOL.begun"; sleep 2; cat >> "$SPOOL.new"'
+    stub.write_text(STUB.replace('cat > "$SPOOL" ;;', slow + '; mv "$SPOOL.new" "$SPOOL" ;;'))
+    process = lab.start("crontab", "maint", "crontab", "--install", "--yes").process
+    until(lambda: (spool.parent / "spool.begun").exists(), 20)
+    process.kill()
+    process.wait(10)
+    until(lambda: not (spool.parent / "spool.new").exists(), 20)
+    assert spool.read_bytes().startswith(mine)
+    assert spool.read_bytes().endswith(b"# END argus_maint argus-maint\n")
 
 
 def test_what_crontab_refuses_is_said(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 import subprocess
+import tempfile
 from typing import Any
 
 from django.core.management.base import CommandError
@@ -37,7 +39,7 @@ exit status: 0 done, or there was nothing to do; 1 it could not be done, the mar
 damaged, nobody said yes, or with --diff: it would change; 2 wrong arguments;
 130 interrupted"""
 # What the program of Debian, of Red Hat, of BSD and of busybox say where there is none.
-NONE_YET = ("no crontab for", "can't open")
+NONE_YET = re.compile(r"no crontab for|can't open .*: no such file", re.I)
 
 
 def add_arguments(parser: Arguments) -> None:
@@ -93,7 +95,7 @@ def _read(user: list[str]) -> bytes:
     said = done.stderr.decode(errors="replace").strip()
     if not done.returncode:
         return done.stdout
-    if not done.stdout and any(each in said.lower() for each in NONE_YET):
+    if not done.stdout and NONE_YET.search(said):
         return b""
     raise CommandError(f"The crontab cannot be read: {_one_line(said, done.returncode)}")
 
@@ -108,10 +110,14 @@ def _write(user: list[str], new: bytes) -> None:
 
 
 def _crontab(arguments: list[str], text: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    try:
-        return subprocess.run(["crontab", *arguments], input=text, capture_output=True)
-    except OSError as error:
-        raise CommandError(f"There is no program crontab here: {error.strerror}.") from error
+    """What it reads is a file: a pipe that ends with us would end in the middle of a crontab."""
+    with tempfile.TemporaryFile() as file:
+        file.write(text)
+        file.seek(0)
+        try:
+            return subprocess.run(["crontab", *arguments], stdin=file, capture_output=True)
+        except OSError as error:
+            raise CommandError(f"There is no program crontab here: {error.strerror}.") from error
 
 
 def _one_line(said: str, status: int) -> str:
