@@ -90,6 +90,22 @@ def test_after_a_kill_the_next_tick_is_run_by_another_at_its_time(site: Site) ->
     assert later.process != run.process
 
 
+def test_a_run_that_ends_within_the_grace_is_not_taken_over(site: Site) -> None:
+    """Who was told to stop still has its lease, for as long as it waits for what it runs."""
+    site.lease(3)
+    site.job("again", once(), options={"seconds": 12}, on_lost="rerun")
+    stopped = site.scheduler("stopped")
+    site.ready(stopped)
+    until(lambda: site.begun("again"), 40, stopped.log)
+    other = site.scheduler("other")
+    site.ready(other)
+    assert stopped.stop() == 0
+    run = Run.objects.get(job="again")
+    assert (run.state, run.attempt, len(site.begun("again"))) == ("done", 1, 1)
+    assert Process.objects.get(name="stopped").reason == "stopped"
+    assert other.stop() == 0
+
+
 def test_a_run_whose_scheduler_was_killed_is_run_again_on_its_host(site: Site) -> None:
     site.job("again", once(), options={"seconds": 1.5}, on_lost="rerun")
     site.job("told", once(), options={"seconds": 1.5}, on_lost="report")
