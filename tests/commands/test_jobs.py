@@ -118,6 +118,16 @@ def test_schedule_tells_of_a_job_that_nobody_runs_and_of_one_that_failed() -> No
     assert (code, found) == (1, {("rescue", "missed"), ("queues", "failed")})
 
 
+@of_the_site(prune={"options": {"max_second": 1}})
+def test_schedule_tells_of_a_job_that_is_set_wrong() -> None:
+    """A scheduler reads its settings once, and says it once, in a log that has gone by."""
+    code, document = as_json("run", "schedule")
+    (problem,) = document["runs"][0]["report"]["problems"]
+    assert (code, problem["code"]) == (1, "wrong")
+    assert "a job is set wrong, and does not run: " in problem["message"]
+    assert "Did you mean" in problem["message"]
+
+
 def function(**options: Any) -> Any:
     """A job of a site."""
     if "raises" in options:
