@@ -13,6 +13,7 @@ from rich.text import Text
 from argus_maint.models import LedgerEntry, Process
 from argus_maint.observe import history
 from argus_maint.observe.census import Running, label
+from argus_maint.observe.schedulers import died_at
 from argus_maint.observe.screen import (
     BAD,
     DIM,
@@ -129,8 +130,7 @@ def _deaths(status: Status, kind: str) -> str:
 
 
 def _gone(process: Process, status: Status) -> str:
-    assert process.ended_at is not None
-    when = span((status.census.taken_at - process.ended_at).total_seconds())
+    when = span((status.census.taken_at - died_at(process)).total_seconds())
     return f"supervisor {process.name} on {process.hostname} died {when} ago: nothing in its place"
 
 

@@ -108,6 +108,35 @@ def test_a_scheduler_that_died_with_no_other_alive_is_a_problem() -> None:
     assert "died 5m ago" in problem.message
 
 
+def test_a_death_is_as_old_as_the_last_beat_however_late_it_was_noted() -> None:
+    rows.process("w")
+    _scheduler("crontask", silent=7200, state="ended", reason="lost", ended_at=rows.ago(1))
+    far = {"kind": "supervisor", "host": rows.elsewhere(), "silent": 7200}
+    rows.process("far", 0, state="ended", reason="lost", ended_at=rows.ago(1), **far)
+    status = gather("default")
+    (problem,) = status.problems
+    assert "died 2h00m ago" in problem.message
+    assert "  supervisor far on far died 2h00m ago: nothing in its place" in _page(status)
+
+
+@pytest.mark.parametrize("driver", ["crontask", "apscheduler", "cron"])
+def test_a_dead_scheduler_whose_death_nobody_has_noted_is_told_as_well(driver: str) -> None:
+    """With the last scheduler there may be nobody left to note it."""
+    rows.process("w")
+    _scheduler(driver, pid=rows.dead_pid(), silent=300)
+    problems = {each.code: each.message for each in gather("default").problems}
+    assert ("no_scheduler" in problems) is (driver != "cron")
+    assert "died 5m ago" in problems.get("no_scheduler", "died 5m ago")
+    assert problems["silent"] == "1 process dead or silent"
+
+
+def test_a_dead_scheduler_beside_a_living_one_is_no_lack() -> None:
+    rows.process("w")
+    _scheduler("crontask")
+    _scheduler("crontask", pid=rows.dead_pid(), silent=300)
+    assert [each.code for each in gather("default").problems] == ["silent"]
+
+
 @pytest.mark.parametrize(
     ("driver", "values"),
     [
