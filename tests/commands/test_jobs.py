@@ -18,6 +18,7 @@ from argus_maint.conf import get_settings
 from argus_maint.models import Process, Run
 from argus_maint.scheduling import ledger
 from argus_maint.scheduling.ledger import Holder
+from argus_maint.workers.identity import this_host
 from tests import rows
 from tests.lab import Lab, gone, until
 from tests.schemas import validate
@@ -237,10 +238,13 @@ def test_an_interrupted_run_is_written_down_and_can_run_again(lab: Lab) -> None:
         until(lambda: Run.objects.filter(state="running").exists())
         again = lab.manage("maint", "run", "mine", check=False)
         assert (again.returncode, "mine is running on" in again.stderr) == (1, True)
+        listed = lab.manage("maint", "jobs", "--job", "mine").stdout
+        assert f"hand on {this_host().hostname}, pid {process.pid}" in listed
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 130
     (run,) = Run.objects.all()
     assert (run.state, run.error, run.running) == ("failed", "interrupted", None)
+    assert ", pid " not in lab.manage("maint", "jobs", "--job", "mine").stdout
     assert not Process.objects.exists()
 
 
