@@ -61,8 +61,12 @@ def _missed(
 
 
 def _troubles(job: Job, using: str) -> Iterator[tuple[str, str]]:
-    """What the newest run, or the one that is under way, tells."""
-    run = Run.objects.using(using).filter(job=job.name).order_by("-started_at").first()
+    """What the newest run, or the one that is under way, tells.
+
+    Ticks that were skipped are newer, where a job hangs, and tell nothing.
+    """
+    begun = Run.objects.using(using).filter(job=job.name).exclude(state=Run.State.SKIPPED)
+    run = begun.order_by("-started_at").first()
     if run is None:
         return
     age = (db_now(using) - run.started_at).total_seconds()

@@ -119,6 +119,23 @@ def test_schedule_tells_of_a_job_that_nobody_runs_and_of_one_that_failed() -> No
     assert (code, found) == (1, {("rescue", "missed"), ("queues", "failed")})
 
 
+@pytest.mark.parametrize(
+    ("state", "code"), [("running", "overdue"), ("failed", "failed"), ("lost", "lost")]
+)
+def test_schedule_tells_of_a_run_behind_the_ticks_that_were_skipped_for_it(
+    state: str, code: str
+) -> None:
+    Run.objects.create(
+        job="queues", tick=rows.ago(86_400), state=state, started_at=rows.ago(86_400)
+    )
+    for minutes in (3, 2, 1):
+        at = rows.ago(60 * minutes)
+        Run.objects.create(job="queues", tick=at, state="skipped", started_at=at, finished_at=at)
+    _, document = as_json("run", "schedule")
+    found = {(each["job"], each["code"]) for each in document["runs"][0]["report"]["problems"]}
+    assert found == {("queues", code)}
+
+
 @of_the_site(prune={"options": {"max_second": 1}})
 def test_schedule_tells_of_a_job_that_is_set_wrong() -> None:
     """A scheduler reads its settings once, and says it once, in a log that has gone by."""
