@@ -19,13 +19,13 @@ def gone(
     One that was stopped after them was their heir, and is not there on purpose. ``dead`` are
     processes whose death nobody has noted yet: with the last scheduler who notes it may go too.
     """
-    if any(_is_lasting(each) for each in living):
+    if any(is_lasting(each) for each in living):
         return []
     ended = Process.objects.using(using).filter(
         ended_at__gte=now - LOOK_BACK, kind=Process.Kind.SCHEDULER, state=Process.State.ENDED
     )
-    found = sorted(filter(_is_lasting, dead), key=lambda each: each.last_beat_at, reverse=True)
-    for each in filter(_is_lasting, ended.order_by("-ended_at")):
+    found = sorted(filter(is_lasting, dead), key=lambda each: each.last_beat_at, reverse=True)
+    for each in filter(is_lasting, ended.order_by("-ended_at")):
         if each.reason == "stopped":
             break
         found.append(each)
@@ -37,5 +37,6 @@ def died_at(process: Process) -> datetime:
     return min(process.last_beat_at, process.ended_at or process.last_beat_at)
 
 
-def _is_lasting(process: Process) -> bool:
+def is_lasting(process: Process) -> bool:
+    """Whether it is a scheduler, and no command of a crontab that beats while it runs jobs."""
     return process.info.get("driver") in LASTING

@@ -153,6 +153,14 @@ def test_where_another_goes_on_or_was_stopped_on_purpose_it_is_none(
     assert gather("default").problems == []
 
 
+def test_a_command_of_a_crontab_is_not_shown_as_a_scheduler() -> None:
+    rows.process("w")
+    _scheduler("cron")
+    page = _page(gather("default"))
+    assert "PROCESSES  1 worker, 1 maint command" in page
+    assert [line for line in page if "scheduler" in line] == []
+
+
 def test_a_command_of_a_crontab_that_was_killed_is_no_scheduler() -> None:
     rows.process("w")
     _scheduler("cron", **_lost(5))
