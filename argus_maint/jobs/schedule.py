@@ -3,7 +3,8 @@
 ``look`` compares the ledger with the schedules and returns a report: for each job its
 last tick and what became of it, and in ``problems`` what a person has to see: a tick that
 is ``late`` seconds old and that nobody claimed, a run that failed, was lost, or is past its
-time limit, schedulers that died and have no heir. It changes nothing.
+time limit, a job that is set wrong and so is not run, schedulers that died and have no heir.
+It changes nothing.
 
 Event: ``schedule.problem``, once a pass for each, with its ``code`` and the job.
 """
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from argus_maint.conf import get_settings
 from argus_maint.conf_jobs import Job
 from argus_maint.dbtime import db_now
 from argus_maint.log import get_logger
@@ -37,6 +39,9 @@ def look(using: str, jobs: Mapping[str, Job], late: float = LATE) -> dict[str, A
         if job.enabled:
             found = [*_missed(job, last, now, late), *_troubles(job, using)]
             problems += [{"job": job.name, "code": code, "message": text} for code, text in found]
+    for wrong in get_settings().job_problems:  # the job is not among ``jobs``
+        text = f"a job is set wrong, and does not run: {wrong}"
+        problems.append({"job": "", "code": "wrong", "message": text})
     for each in schedulers.gone(registry.living(using), using, db_now(using))[:1]:
         text = f"no scheduler is running; {each.name} on {each.hostname} died: manage.py crontask"
         problems.append({"job": "", "code": "no_scheduler", "message": text})
@@ -56,7 +61,7 @@ def _missed(
 
 
 def _troubles(job: Job, using: str) -> Iterator[tuple[str, str]]:
-    """What its last run tells."""
+    """What its last run tells; skipped ticks are newer where a job hangs, and tell nothing."""
     run = ledger.last_run(job.name, using)
     if run is None:
         return

@@ -13,6 +13,7 @@ from rich.text import Text
 from argus_maint.models import LedgerEntry, Process
 from argus_maint.observe import history
 from argus_maint.observe.census import Running, label
+from argus_maint.observe.schedulers import died_at, is_lasting
 from argus_maint.observe.screen import (
     BAD,
     DIM,
@@ -104,9 +105,7 @@ def _processes(status: Status, width: int | None) -> list[Text]:
     ]
     states = status.census.states
     kinds = Counter(
-        str(each.kind)
-        for each in status.census.living
-        if states[each.pk] not in ("exited", "expired")
+        _kind(each) for each in status.census.living if states[each.pk] not in ("exited", "expired")
     )
     note = ", ".join(count(number, kind) for kind, number in kinds.items())
     lines = [heading("PROCESSES", note or "none alive")]
@@ -129,8 +128,7 @@ def _deaths(status: Status, kind: str) -> str:
 
 
 def _gone(process: Process, status: Status) -> str:
-    assert process.ended_at is not None
-    when = span((status.census.taken_at - process.ended_at).total_seconds())
+    when = span((status.census.taken_at - died_at(process)).total_seconds())
     return f"supervisor {process.name} on {process.hostname} died {when} ago: nothing in its place"
 
 
@@ -149,11 +147,16 @@ def _process(process: Process, name: str, status: Status) -> list[Cell]:
     return [name, state(word), beat, str(process.pid), process.hostname, *runs]
 
 
+def _kind(process: Process) -> str:
+    command = process.kind == Process.Kind.SCHEDULER and not is_lasting(process)
+    return "maint command" if command else str(process.kind)
+
+
 def _queues_of(process: Process) -> str:
     names = ",".join(process.info.get("queues", []))
     excluded = ",".join(process.info.get("excluded", []))
     if not names:
-        return str(process.kind)
+        return _kind(process)
     return f"queues {names}" + (f" without {excluded}" if excluded else "")
 
 

@@ -107,7 +107,7 @@ def gather(using: str, backend: str = "") -> Status:
     status.deaths = _deaths(using, status.census.taken_at)
     if any(each.kind == Process.Kind.SUPERVISOR for each in status.deaths):
         status.gone = _gone(using, status.census)
-    status.schedulers_gone = schedulers.gone(status.census.living, using, status.census.taken_at)
+    status.schedulers_gone = _schedulers_gone(using, status.census)
     status.rescues = history.last_rescues(using, RESCUES, backend)
     status.problems = _problems(status)
     status.short = short_ids(_shown_ids(status), using)
@@ -195,6 +195,12 @@ def _gone(using: str, census: Census) -> list[Process]:
     ]
 
 
+def _schedulers_gone(using: str, census: Census) -> list[Process]:
+    alive = [each for each in census.living if _is_alive(each, census)]
+    dead = [each for each in census.living if not _is_alive(each, census)]
+    return schedulers.gone(alive, using, census.taken_at, dead)
+
+
 def _is_alive(process: Process, census: Census) -> bool:
     return census.states[process.pk] not in ("exited", "expired")
 
@@ -279,8 +285,7 @@ def _no_scheduler(status: Status) -> list[Problem]:
     if not status.schedulers_gone:
         return []
     last = status.schedulers_gone[0]
-    assert last.ended_at is not None
-    when = span((status.census.taken_at - last.ended_at).total_seconds())
+    when = span((status.census.taken_at - schedulers.died_at(last)).total_seconds())
     message = f"no scheduler is running; {last.name} on {last.hostname} died {when} ago"
     return [Problem("no_scheduler", message, "manage.py crontask")]
 

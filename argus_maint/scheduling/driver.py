@@ -234,12 +234,23 @@ class Driver:
         until = monotonic() + GRACE
         while (self._at_work() or self.runner.claiming) and monotonic() < until:
             self.manager.tell("WATCHDOG=1")
+            self._beat_on()
             time.sleep(0.05)
         left = self._at_work()
         if self.member.beaten_at is not None:
             self.member.sign_off(keep=True)
         logger.info("scheduler.stopped", name=self.member.name, left=", ".join(left))
         return not left
+
+    def _beat_on(self) -> None:
+        """Without, what ends within the grace would be taken for lost before, and run twice."""
+        if self.member.beaten_at is None or monotonic() < self.next_beat:
+            return
+        self.next_beat = monotonic() + self.member.beat_every
+        try:
+            self.member.beat()
+        except TRANSIENT as error:
+            self._database_away(error)
 
     def _at_work(self) -> list[str]:
         """Names of what runs, and of what waits for the database to begin or to end."""

@@ -94,7 +94,7 @@ class Runner:
         self._wait_for_the_database(job)
         what = self.look(job)
         if what.passed is not None:
-            why = "skipped" if job.enabled else "disabled"
+            why = "late" if job.enabled else "disabled"
             ledger.pass_over(job.name, what.passed, self.member.holder, self.using, why)
         runs = []
         for tick in what.ticks:

@@ -20,6 +20,7 @@ from argus_maint.jobs import performing
 from argus_maint.models import Process, Run
 from argus_maint.scheduling import ledger
 from argus_maint.scheduling.ledger import Holder
+from argus_maint.workers.identity import this_host
 from tests import rows
 from tests.lab import Lab, gone, until
 from tests.schemas import validate
@@ -121,6 +122,33 @@ def test_schedule_tells_of_a_job_that_nobody_runs_that_failed_or_that_takes_too_
     assert found == {("rescue", "missed"), ("queues", "failed"), ("prune", "overdue")}
 
 
+@pytest.mark.parametrize(
+    ("state", "code"), [("running", "overdue"), ("failed", "failed"), ("lost", "lost")]
+)
+def test_schedule_tells_of_a_run_behind_the_ticks_that_were_skipped_for_it(
+    state: str, code: str
+) -> None:
+    Run.objects.create(
+        job="queues", tick=rows.ago(86_400), state=state, started_at=rows.ago(86_400)
+    )
+    for minutes in (3, 2, 1):
+        at = rows.ago(60 * minutes)
+        Run.objects.create(job="queues", tick=at, state="skipped", started_at=at, finished_at=at)
+    _, document = as_json("run", "schedule")
+    found = {(each["job"], each["code"]) for each in document["runs"][0]["report"]["problems"]}
+    assert found == {("queues", code)}
+
+
+@of_the_site(prune={"options": {"max_second": 1}})
+def test_schedule_tells_of_a_job_that_is_set_wrong() -> None:
+    """A scheduler reads its settings once, and says it once, in a log that has gone by."""
+    code, document = as_json("run", "schedule")
+    (problem,) = document["runs"][0]["report"]["problems"]
+    assert (code, problem["code"]) == (1, "wrong")
+    assert "a job is set wrong, and does not run: " in problem["message"]
+    assert "Did you mean" in problem["message"]
+
+
 def function(**options: Any) -> Any:
     """A job of a site."""
     if "raises" in options:
@@ -218,10 +246,13 @@ def test_an_interrupted_run_is_written_down_and_can_run_again(lab: Lab) -> None:
         until(lambda: Run.objects.filter(state="running").exists())
         again = lab.manage("maint", "run", "mine", check=False)
         assert (again.returncode, "mine is running on" in again.stderr) == (1, True)
+        listed = lab.manage("maint", "jobs", "--job", "mine").stdout
+        assert f"hand on {this_host().hostname}, pid {process.pid}" in listed
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 130
     (run,) = Run.objects.all()
     assert (run.state, run.error, run.running) == ("failed", "interrupted", None)
+    assert ", pid " not in lab.manage("maint", "jobs", "--job", "mine").stdout
     assert not Process.objects.exists()
 
 

@@ -108,6 +108,35 @@ def test_a_scheduler_that_died_with_no_other_alive_is_a_problem() -> None:
     assert "died 5m ago" in problem.message
 
 
+def test_a_death_is_as_old_as_the_last_beat_however_late_it_was_noted() -> None:
+    rows.process("w")
+    _scheduler("crontask", silent=7200, state="ended", reason="lost", ended_at=rows.ago(1))
+    far = {"kind": "supervisor", "host": rows.elsewhere(), "silent": 7200}
+    rows.process("far", 0, state="ended", reason="lost", ended_at=rows.ago(1), **far)
+    status = gather("default")
+    (problem,) = status.problems
+    assert "died 2h00m ago" in problem.message
+    assert "  supervisor far on far died 2h00m ago: nothing in its place" in _page(status)
+
+
+@pytest.mark.parametrize("driver", ["crontask", "apscheduler", "cron"])
+def test_a_dead_scheduler_whose_death_nobody_has_noted_is_told_as_well(driver: str) -> None:
+    """With the last scheduler there may be nobody left to note it."""
+    rows.process("w")
+    _scheduler(driver, pid=rows.dead_pid(), silent=300)
+    problems = {each.code: each.message for each in gather("default").problems}
+    assert ("no_scheduler" in problems) is (driver != "cron")
+    assert "died 5m ago" in problems.get("no_scheduler", "died 5m ago")
+    assert problems["silent"] == "1 process dead or silent"
+
+
+def test_a_dead_scheduler_beside_a_living_one_is_no_lack() -> None:
+    rows.process("w")
+    _scheduler("crontask")
+    _scheduler("crontask", pid=rows.dead_pid(), silent=300)
+    assert [each.code for each in gather("default").problems] == ["silent"]
+
+
 @pytest.mark.parametrize(
     ("driver", "values"),
     [
@@ -122,6 +151,14 @@ def test_where_another_goes_on_or_was_stopped_on_purpose_it_is_none(
     _scheduler("crontask", **_lost(5))
     _scheduler(driver, **values)
     assert gather("default").problems == []
+
+
+def test_a_command_of_a_crontab_is_not_shown_as_a_scheduler() -> None:
+    rows.process("w")
+    _scheduler("cron")
+    page = _page(gather("default"))
+    assert "PROCESSES  1 worker, 1 maint command" in page
+    assert [line for line in page if "scheduler" in line] == []
 
 
 def test_a_command_of_a_crontab_that_was_killed_is_no_scheduler() -> None:

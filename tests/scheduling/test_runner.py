@@ -97,6 +97,14 @@ def test_a_job_that_is_switched_off_is_not_run_for_what_it_missed_meanwhile(site
     assert site.calls == []
 
 
+def test_a_tick_that_is_too_late_to_be_run_says_so(site: Site) -> None:
+    last = now() - timedelta(minutes=30)
+    daily = job(f"{last:%M} {last:%H} * * *", catch_up="skip")
+    ran(daily.schedule.latest(now()) - timedelta(days=1))
+    assert site.runner.fire(daily) == []
+    assert (newest().state, newest().report) == ("skipped", {"why": "late"})
+
+
 @pytest.mark.parametrize(
     ("outcome", "error", "report"),
     [

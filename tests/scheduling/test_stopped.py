@@ -30,9 +30,10 @@ def test_who_was_stopped_alone_runs_the_newest_missed_tick_and_counts_the_others
 
     scheduler.signal(signal.SIGSTOP)
     hold(4.5)
+    before_it = max(site.runs("a"), key=lambda run: run.pk).pk  # one may be late at the start
     scheduler.signal(signal.SIGCONT)
 
-    late = until(lambda: Run.objects.filter(job="a", missed__gte=3).first())
+    late = until(lambda: Run.objects.filter(job="a", missed__gte=3, pk__gt=before_it).first())
     until(lambda: len(ticks(site, "a")) >= 5)
     assert scheduler.stop() == 0
     before = max(tick for tick in ticks(site, "a") if tick < late.tick.timestamp())
@@ -90,6 +91,22 @@ def test_after_a_kill_the_next_tick_is_run_by_another_at_its_time(site: Site) ->
     assert not Run.objects.filter(state="skipped").exclude(pk__in=known).exists()
     assert (later.started_at - later.tick).total_seconds() < 5
     assert later.process != run.process
+
+
+def test_a_run_that_ends_within_the_grace_is_not_taken_over(site: Site) -> None:
+    """Who was told to stop still has its lease, for as long as it waits for what it runs."""
+    site.lease(3)
+    site.job("again", once(), options={"seconds": 12}, on_lost="rerun")
+    stopped = site.scheduler("stopped")
+    site.ready(stopped)
+    until(lambda: site.begun("again"), 40, stopped.log)
+    other = site.scheduler("other")
+    site.ready(other)
+    assert stopped.stop() == 0
+    run = Run.objects.get(job="again")
+    assert (run.state, run.attempt, len(site.begun("again"))) == ("done", 1, 1)
+    assert Process.objects.get(name="stopped").reason == "stopped"
+    assert other.stop() == 0
 
 
 def test_a_run_whose_scheduler_was_killed_is_run_again_on_its_host(site: Site) -> None:

@@ -12,7 +12,7 @@ from argus_maint.conf import get_settings
 from argus_maint.conf_jobs import Job
 from argus_maint.management.maint.arguments import Arguments, add_json
 from argus_maint.management.maint.context import Context
-from argus_maint.models import Run
+from argus_maint.models import Process, Run
 from argus_maint.observe.history import iso
 from argus_maint.observe.screen import BAD, DIM, GOOD, HEAD, WARN, Cell, Column, span, styled, table
 from argus_maint.scheduling import ledger
@@ -72,7 +72,7 @@ def run(context: Context, options: dict[str, Any]) -> int:
         return 0
     context.show(_page(jobs, using, context.out.width))
     if runs is not None:
-        context.show([Text(), *_runs_page(runs, context.out.width)])
+        context.show([Text(), *_runs_page(runs, using, context.out.width)])
     return 0
 
 
@@ -159,13 +159,14 @@ def _state(run: Run | None) -> Cell:
     return styled(state, STYLES[state])
 
 
-def _runs_page(runs: list[Run], width: int | None) -> list[Text]:
+def _runs_page(runs: list[Run], using: str, width: int | None) -> list[Text]:
+    pids = _pids(runs, using)
     rows: list[list[Cell]] = [
         [
             _local(run.tick) or "by hand",
             _state(run),
             _took(run),
-            f"{run.driver} on {run.host}",
+            f"{run.driver} on {run.host}{pids.get(run.pk, '')}",
             f"{run.missed:,}" if run.missed else "",
             run.error or _summary(run),
         ]
@@ -180,6 +181,13 @@ def _runs_page(runs: list[Run], width: int | None) -> list[Text]:
         Column("", least=20),
     ]
     return table(columns, rows, width, indent=0)
+
+
+def _pids(runs: list[Run], using: str) -> dict[int, str]:
+    """The process of each run that is under way: the one to end, where it hangs."""
+    running = {run.process: run.pk for run in runs if run.state == Run.State.RUNNING}
+    rows = Process.objects.using(using).filter(supervisor__in=running, kind="scheduler")
+    return {running[each.supervisor]: f", pid {each.pid}" for each in rows}
 
 
 def _summary(run: Run) -> str:

@@ -35,7 +35,7 @@ examples:
   manage.py maint run queues --json | jq .runs[0].report.problems
 
 exit status: 0 done, or nothing was due; 1 it failed, or found what a person has to
-look at; 2 wrong arguments; 130 interrupted"""
+look at, or the database does not answer; 2 wrong arguments; 130 interrupted"""
 
 
 def add_arguments(parser: Arguments) -> None:

@@ -29,7 +29,8 @@ examples:
   manage.py maint tick --json
 
 exit status: 0 all that was due is done, or nothing was; 1 a job failed, or found what
-a person has to look at, or is set wrong; 2 wrong arguments; 130 interrupted"""
+a person has to look at, or is set wrong, or the database does not answer; 2 wrong
+arguments; 130 interrupted"""
 
 
 def add_arguments(parser: Arguments) -> None:
