@@ -189,6 +189,8 @@ def read(raw: object, reader: Reader, where: str) -> dict[str, Job]:
         item = f'{where}["{name}"]'
         before, ours = len(reader.problems), jobs.pop(name, None)
         mapping = reader.mapping(options, item, '{"schedule": "17 3 * * *"}')
+        if len(reader.problems) > before:
+            continue  # no dict: that it also lacks a command helps nobody
         known = reader.known(mapping, _ALL_KEYS, item)
         try:
             job = _read_one(name, known, reader, item, ours)

@@ -11,6 +11,7 @@ from django.db import (
     InterfaceError,
     InternalError,
     OperationalError,
+    ProgrammingError,
     connections,
     router,
     transaction,
@@ -39,6 +40,16 @@ def what_helps(error: Exception) -> str:
     if _FULL.search(text):
         return ROOM
     return WHERE if _NO_DATABASE.search(text) else ""
+
+
+def may_come_back(error: Exception) -> bool:
+    """Whether a process that stays waits for it: the database is away, or not migrated yet.
+
+    A table that is missing is an OperationalError on SQLite only.
+    """
+    if isinstance(error, ProgrammingError):
+        return what_helps(error) == MIGRATE
+    return isinstance(error, TRANSIENT)
 
 
 def in_plain_words(error: Exception) -> str:

@@ -35,6 +35,7 @@ def problem(jobs: Any) -> conf.Problem:
         ({"prune": {"schedule": "@daily"}}, '"0 0 * * *" says the same'),
         ({"prune": {"enabled": 0}}, "must be True or False"),
         ({"prune": {"command": "check"}}, 'another name than "prune"'),
+        ({"mine": "check"}, """["mine"] must be a dict, not 'check'."""),
         ({"mine": {"command": "check"}}, "needs a schedule"),
         ({"mine": {"command": "rm -rf", "schedule": "0 6 * * *"}}, 'must be such as "check_token'),
         ({"mine": {**COMMAND, "function": "shop.jobs.tidy"}}, "function and command"),

@@ -10,7 +10,8 @@ APScheduler fires the ticks, in a thread of its own. The loop of the main thread
 - looks, at each beat, at who is dead (``look``), at runs that were lost, and at ticks that
   are due and were not fired: after an outage, a jump of the clock, a suspend;
 - sees jumps of the host's clock, by the monotonic one, and has APScheduler think anew;
-- outlives any outage of the database, and drops connections that have died.
+- outlives any outage of the database, and drops connections that have died; it waits for
+  ``migrate`` in the same way.
 
 At SIGTERM, SIGINT or SIGHUP it fires nothing more, asks the jobs of ours to stop, waits
 ``GRACE`` seconds for what runs, and goes. A job that it left is taken over.
@@ -30,11 +31,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
-from django.db import connections
+from django.db import Error, connections
 
 from argus_maint.clock import now as monotonic
 from argus_maint.conf_jobs import Job
-from argus_maint.database import TRANSIENT, discard, what_helps
+from argus_maint.database import discard, may_come_back, what_helps
 from argus_maint.log import get_logger
 from argus_maint.scheduling import crontask
 from argus_maint.scheduling.due import Due
@@ -101,10 +102,11 @@ class Driver:
             self.busy.add(name)
         try:
             work()
-        except TRANSIENT as error:  # the loop will find that it is still due
-            logger.warning("scheduler.waiting", job=name, error=str(error).strip())
-        except Exception:  # in a thread that nobody asks how it went
-            logger.exception("scheduler.error", job=name)
+        except Exception as error:  # in a thread that nobody asks how it went
+            if may_come_back(error):  # the loop will find that it is still due
+                logger.warning("scheduler.waiting", job=name, error=str(error).strip())
+            else:
+                logger.exception("scheduler.error", job=name)
         finally:
             with self.lock:
                 self.busy.discard(name)
@@ -152,7 +154,9 @@ class Driver:
             self.next_beat = monotonic() + self.member.beat_every
         try:
             (self._beat if beats else self._glance)()
-        except TRANSIENT as error:
+        except Error as error:
+            if not may_come_back(error):
+                raise
             self._database_away(error)
         else:
             if self.down_since is not None:
@@ -249,7 +253,9 @@ class Driver:
         self.next_beat = monotonic() + self.member.beat_every
         try:
             self.member.beat()
-        except TRANSIENT as error:
+        except Error as error:
+            if not may_come_back(error):
+                raise
             self._database_away(error)
 
     def _at_work(self) -> list[str]:

@@ -25,10 +25,10 @@ from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MISSED
 from apscheduler.executors.base import run_job
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.triggers.interval import IntervalTrigger
-from django.db import close_old_connections, connections
+from django.db import Error, close_old_connections, connections
 
 from argus_maint.clock import now as monotonic
-from argus_maint.database import TRANSIENT, discard
+from argus_maint.database import discard, may_come_back
 from argus_maint.log import get_logger
 from argus_maint.models import Run
 from argus_maint.scheduling.runner import Runner, Under
@@ -92,7 +92,9 @@ class ClaimingExecutor(ThreadPoolExecutor):  # type: ignore[misc]
             while True:
                 try:
                     return self.runner.claim(name, tick, again=again)
-                except TRANSIENT as error:
+                except Error as error:
+                    if not may_come_back(error):
+                        raise
                     discard(self.using)
                     again = True
                     if monotonic() > until:

@@ -310,6 +310,20 @@ def test_an_unknown_job_is_named_with_the_one_that_was_meant(command: str) -> No
         call_command("maint", command, *flag, "prun")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--runs=5",), "--runs goes with --job."),
+        (("--job=prune", "--runs=0"), "'0' is not a whole number of at least 1"),
+        (("--job=prune", "--runs=1001"), "1000 is the most that it shows"),
+    ],
+)
+def test_a_wrong_number_of_runs_is_one_short_line(arguments: tuple[str, ...], says: str) -> None:
+    with pytest.raises(CommandError) as error:
+        call_command("maint", "jobs", *arguments)
+    assert says in str(error.value) and len(str(error.value)) < 100
+
+
 @of_the_site(
     prune={"schedule": "61 * * * *"},
     x={"command": "chek", "schedule": EVERY_MINUTE},

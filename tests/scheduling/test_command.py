@@ -85,7 +85,7 @@ def test_under_the_command_of_django_crontask_our_jobs_run_too(site: Site) -> No
 def test_help_says_how_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         load_command_class("argus_maint", "crontask").run_from_argv(["m", "crontask", "--help"])
-    shown = capsys.readouterr().out
-    for word in ("--no-task-loading", "--no-heartbeat", "--name", "Exit status"):
+    shown = " ".join(capsys.readouterr().out.split())
+    for word in ("--no-task-loading", "--no-heartbeat", "--name", "20 seconds", "Exit status"):
         assert word in shown
     assert (end.value.code, "Starting" in shown) == (0, False)

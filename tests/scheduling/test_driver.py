@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
+from django.db import OperationalError, ProgrammingError
 
+from argus_maint.conf_jobs import defaults
 from argus_maint.scheduling import crontask
 from argus_maint.scheduling.driver import Driver
 from argus_maint.scheduling.member import Member
@@ -61,3 +64,49 @@ def test_a_clock_that_is_drawn_near_bit_by_bit_has_not_jumped(driver: Driver) ->
     driver.offset += 1.0
     driver._look_at_the_clock()
     assert driver.next_beat == 1e12
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ProgrammingError('relation "argus_maint_process" does not exist'),  # PostgreSQL
+        ProgrammingError(1146, "Table 'site.argus_maint_process' doesn't exist"),  # MariaDB
+        OperationalError("no such table: argus_maint_process"),  # SQLite
+    ],
+)
+def test_before_migrate_it_waits_and_says_what_helps(
+    driver: Driver,
+    error: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(driver.member, "register", failing(error))
+    monkeypatch.setattr("argus_maint.scheduling.driver.discard", lambda using: None)
+    monkeypatch.setattr(driver.runner, "fire", failing(error))
+    driver.jobs = defaults()
+    driver._turn()
+    driver.fire("queues")
+    assert "run manage.py migrate" in caplog.text
+    assert "scheduler.error" not in caplog.text and "Traceback" not in caplog.text
+
+
+def test_a_defect_in_a_statement_is_not_waited_for(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = ProgrammingError('syntax error at or near "SELCT"')
+    monkeypatch.setattr(driver.member, "register", failing(error))
+    monkeypatch.setattr(driver.runner, "fire", failing(error))
+    driver.jobs = defaults()
+    driver.fire("queues")
+    assert "scheduler.error" in caplog.text
+    with pytest.raises(ProgrammingError):
+        driver._turn()
+
+
+def failing(error: Exception) -> Any:
+    """A call that raises it."""
+
+    def fail(*args: object) -> None:
+        raise error
+
+    return fail

@@ -98,6 +98,13 @@ def test_wrong_arguments_are_one_line(arguments: list[str], message: str) -> Non
     assert "\n" not in said
 
 
+def test_a_user_that_kubernetes_cannot_hold_is_said_to_be_left_out() -> None:
+    out, err = io.StringIO(), io.StringIO()
+    call_command("maint", "units", "--format=kubernetes", *PATHS, stdout=out, stderr=err)
+    assert err.getvalue() == "for Kubernetes a user is a number: --user shop is left out\n"
+    assert "runAsUser" not in out.getvalue()
+
+
 def test_options_reach_the_files() -> None:
     unit = maint(
         "units", "--format=systemd", *PATHS, "--processes=3", "--grace=120", "--queues=a,b",

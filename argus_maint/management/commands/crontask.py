@@ -27,7 +27,7 @@ from argus_maint.jobs import rescue
 from argus_maint.jobs.performing import runner_of
 from argus_maint.management.checking import WrongJobsApart
 from argus_maint.scheduling import crontask, ledger, observers
-from argus_maint.scheduling.driver import Driver
+from argus_maint.scheduling.driver import GRACE, Driver
 from argus_maint.scheduling.member import Member
 from argus_maint.scheduling.pings import Whole
 from argus_maint.workers import messenger
@@ -41,7 +41,8 @@ class Command(WrongJobsApart):
     help = (
         "Run the scheduler: the maintenance jobs of argus_maint (`manage.py maint jobs`) and the "
         "site's own @cron tasks, each tick once, however many schedulers run. It ends at "
-        "SIGTERM, SIGINT or SIGHUP. Exit status: 0 it was told to end; 1 it cannot run."
+        f"SIGTERM, SIGINT or SIGHUP; what runs then has {GRACE:g} seconds to end. "
+        "Exit status: 0 it was told to end; 1 it cannot run; 2 wrong arguments."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from collections.abc import Iterable
 from typing import Any
 
+from django.core.management.base import CommandError
 from django.utils import timezone
 from rich.text import Text
 
 from argus_maint.conf import get_settings
 from argus_maint.conf_jobs import Job
-from argus_maint.management.maint.arguments import Arguments, add_json
+from argus_maint.management.maint.arguments import Arguments, add_json, count
 from argus_maint.management.maint.context import Context
 from argus_maint.models import Process, Run
 from argus_maint.observe.history import iso
@@ -34,6 +36,7 @@ examples:
 
 exit status: 0 shown; 2 wrong arguments"""
 
+MOST = 1000  # runs
 STYLES = {"done": GOOD, "failed": BAD, "lost": BAD, "skipped": DIM, "running": WARN}
 
 
@@ -44,21 +47,27 @@ def add_arguments(parser: Arguments) -> None:
     parser.add_argument("--job", type=job_name, metavar="JOB", help="Only this job, and its runs.")
     parser.add_argument(
         "--runs",
-        type=int,
-        default=10,
-        choices=range(1, 1001),
+        type=_how_many,
         metavar="N",
-        help="With --job: how many of its last runs (default 10).",
+        help=f"With --job: how many of its last runs (default 10, at most {MOST}).",
     )
     add_json(parser, "jobs")
 
 
+def _how_many(text: str) -> int:
+    if (number := count(text)) > MOST:
+        raise ArgumentTypeError(f"{MOST} is the most that it shows")
+    return number
+
+
 def run(context: Context, options: dict[str, Any]) -> int:
     """Show them."""
+    if options["runs"] and not options["job"]:
+        raise CommandError("--runs goes with --job.", returncode=2)
     settings, using = get_settings(), context.using
     names = [options["job"]] if options["job"] else list(settings.jobs)
     jobs = [settings.jobs[name] for name in names]
-    runs = list(_runs(options["job"], options["runs"], using)) if options["job"] else None
+    runs = list(_runs(options["job"], options["runs"] or 10, using)) if options["job"] else None
     if options["json"]:
         context.json(
             {

@@ -66,6 +66,8 @@ def run(context: Context, options: dict[str, Any]) -> int:
     site = _site(options)
     if site.user == "root" and options["format"] not in ("crontab", "kubernetes"):
         context.note("these run as root: --user names another")
+    if options["format"] == "kubernetes" and options["user"] and not options["user"].isdigit():
+        context.note(f"for Kubernetes a user is a number: --user {options['user']} is left out")
     try:
         files = render(options["format"], site, get_settings().jobs.values())
     except CannotHold as error:
