@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -62,18 +62,18 @@ def test_a_run_that_a_worker_takes_before_it_was_handed_over_is_not_lost(lab: La
     assert run is not None
     seen: list[list[Run]] = []
 
-    def look(*_: Any) -> Any:
-        def perform(job: Job, run: Run) -> dict[str, Any]:
-            seen.append(ledger.lost("default", HOST))
-            ledger.hand_over(claimed, str(task.pk), "default")  # too late
-            seen.append(ledger.lost("default", HOST))
-            return {}
+    def perform(job: Job, run: Run) -> dict[str, Any]:
+        seen.append(ledger.lost("default", HOST))
+        ledger.hand_over(claimed, str(task.pk), "default")  # too late
+        seen.append(ledger.lost("default", HOST))
+        return {}
 
-        return perform
+    def runner_of(member: Member) -> Runner:
+        return Runner(member.using, member, perform)
 
     claimed = run
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("argus_maint.jobs.on_worker.performer", look)
+        patch.setattr("argus_maint.jobs.on_worker.runner_of", runner_of)
         context = SimpleNamespace(task_result=SimpleNamespace(id=str(task.pk)))
         given = (context,) if run_job.takes_context else ()
         assert run_job.func(*given, "history", run.pk, 1) == "done"
@@ -93,8 +93,7 @@ def test_a_run_goes_into_the_queue_of_the_database_whatever_the_default_is(lab: 
     member = Member("default", "cron")
     job = due_once(run_on="worker")
     with override_settings(TASKS=OTHER), member.beating():
-        runner = Runner("default", member, performing.performer("default", "x", {"j": job}))
-        (run,) = runner.fire(job)
+        (run,) = performing.runner_of(member).fire(job)
         assert [task.backend_name for task in rows.DBTaskResult.objects.all()] == ["db"]
         assert ledger.lost("default", HOST) == []
     assert (newest().pk, newest().state, newest().attempt) == (run.pk, "running", 1)
@@ -103,7 +102,7 @@ def test_a_run_goes_into_the_queue_of_the_database_whatever_the_default_is(lab: 
 @override_settings(TASKS={"default": OTHER["default"]})
 def test_without_such_a_queue_it_says_so(host: Host) -> None:
     job = due_once(run_on="worker")
-    host.runner.perform = performing.performer("default", "x", {"j": job})
+    host.runner.perform = performing.runner_of(host.runner.member).perform
     (run,) = host.runner.fire(job)
     assert (run.state, run.error) == ("failed", "no backend of TASKS is a database backend")
 
@@ -315,15 +314,14 @@ def test_a_tick_that_another_claims_while_it_is_passed_over_is_his(
 ) -> None:
     """Two hosts whose settings differ for a while."""
     ledger.pass_over("j", tick(-2), holder(), "default", "disabled")
-    last_tick = ledger.last_tick
+    write = ledger.short_transaction
 
-    def meanwhile(*given: Any) -> datetime | None:
-        seen = last_tick(*given)
-        if seen == tick(-2):
-            assert ledger.claim("j", tick(-1), holder(), "default")
-        return seen
+    def meanwhile(*given: Any) -> Any:
+        monkeypatch.undo()
+        assert ledger.claim("j", tick(-1), holder(), "default")
+        return write(*given)
 
-    monkeypatch.setattr(ledger, "last_tick", meanwhile)
+    monkeypatch.setattr(ledger, "short_transaction", meanwhile)
     ledger.pass_over("j", tick(-1), holder(), "default", "disabled")
     states = dict(Run.objects.values_list("state", "tick"))
     assert {state: ledger.aware(at) for state, at in states.items()} == {
@@ -334,14 +332,13 @@ def test_a_tick_that_another_claims_while_it_is_passed_over_is_his(
 
 def test_who_passes_over_late_does_not_put_the_row_back(monkeypatch: pytest.MonkeyPatch) -> None:
     ledger.pass_over("j", tick(-3), holder(), "default", "disabled")
-    last_tick = ledger.last_tick
+    write = ledger.short_transaction
 
-    def meanwhile(*given: Any) -> datetime | None:
-        seen = last_tick(*given)
+    def meanwhile(*given: Any) -> Any:
         Run.objects.update(tick=ledger.to_column(tick(-1)))
-        return seen
+        return write(*given)
 
-    monkeypatch.setattr(ledger, "last_tick", meanwhile)
+    monkeypatch.setattr(ledger, "short_transaction", meanwhile)
     ledger.pass_over("j", tick(-2), holder(), "default", "disabled")
     monkeypatch.undo()
     assert ledger.last_tick("j", "default", tick()) == tick(-1)
