@@ -19,8 +19,9 @@ Keys of a job, with their defaults:
 - ``enabled``: ``False`` switches it off (default True).
 - ``catch_up``: after downtime ``"latest"`` (default) runs the newest missed tick,
   ``"skip"`` none, ``"all"`` each of them, the newest ``MOST_CAUGHT_UP`` at most.
-- ``on_lost``: when its process dies in the middle, ``"rerun"`` runs the tick again as long
-  as the next one is not due; ``"report"`` only tells. Ours rerun, the site's report.
+- ``on_lost``: when its process dies in the middle, ``"rerun"`` runs the tick again, five
+  attempts at most, as long as the next one is not due; ``"report"`` only tells. Ours rerun,
+  the site's report.
 - ``time_limit``: how long a run may take (default ``"1h"``). A command is ended then; what
   runs in the scheduler's own process cannot be, and is reported.
 - ``run_on``: ``"scheduler"`` (default), or ``"worker"``: through the task queue.

@@ -53,6 +53,7 @@ T = TypeVar("T")
 Moment = TypeVar("Moment", datetime, datetime | None)
 WAIT = 1.0  # seconds for any lock
 PATIENCE = 30.0  # seconds of trying again
+MOST_ATTEMPTS = 5  # of one tick: a job that kills whoever runs it must not go on doing so
 HELD = 3600.0  # seconds for which the end of a run is kept where it cannot be written
 MOST_TEXT = 2000  # characters of an error
 
@@ -311,12 +312,13 @@ def _end(row: Process, using: str, host: Host) -> bool:
 
 
 def _is_to_run_again(run: Run, job: Job, holder: Holder, using: str) -> bool:
-    """Whether its job says so, and no later tick is due: that one is run instead.
+    """Whether its job says so, up to ``MOST_ATTEMPTS``, and no later tick is due.
 
-    A later one that was skipped, since this one seemed to be running, is made up for. What
-    the process itself claimed and lost sight of has not begun: it is no second run.
+    Where one is due it is run instead; one that was skipped, since this one seemed to be
+    running, is made up for. What the process itself claimed and lost sight of has not begun:
+    it is no second run.
     """
-    if not job.enabled or run.tick is None:
+    if not job.enabled or run.tick is None or run.attempt >= MOST_ATTEMPTS:
         return False
     if job.on_lost != "rerun" and run.process != holder.process:
         return False

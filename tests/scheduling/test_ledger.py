@@ -142,6 +142,19 @@ def test_a_lost_run_that_is_not_to_run_again_is_told_and_makes_room(given: Job |
     assert row.finished_at is not None
 
 
+def test_a_run_that_kills_whoever_takes_it_over_is_left_in_the_end() -> None:
+    claimed(of_dead())
+    for attempt in range(2, ledger.MOST_ATTEMPTS + 1):
+        (lost,) = ledger.lost("default", HOST)
+        again = ledger.settle(lost, job(), of_dead(), "default")
+        assert again is not None
+        assert again.attempt == attempt
+        Process.objects.filter(state="ended").delete()  # their names are the same
+    (lost,) = ledger.lost("default", HOST)
+    assert ledger.settle(lost, job(), of_living(), "default") is None
+    assert states() == ["lost"]
+
+
 def test_of_two_who_find_a_lost_run_one_takes_it_over() -> None:
     claimed(of_dead())
     (lost,) = ledger.lost("default", HOST)
