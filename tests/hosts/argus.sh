@@ -171,6 +171,20 @@ check_wrong_order() {
     say "in ARGUS_EXTRA_APPS it is argus_maint.E010"
 }
 
+# A command that its users have to put into a crontab today, and every job of ours.
+check_jobs() {
+    local said=$work/jobs.log job
+    export ARGUS_OVERRIDING_APPS='[{"app_name": "argus_maint", "settings": {"ARGUS_MAINT":
+        {"RESCUE": {"*": {}}, "JOBS": {
+            "tokens": {"command": "check_token_expiry", "schedule": "0 6 * * *"}}}}}]'
+    for job in tokens rescue prune storage history; do
+        run django-admin maint run "$job" >"$said" 2>&1 || die "the job $job: $(cat "$said")"
+    done
+    run django-admin maint jobs --json >"$said" 2>&1 || die "maint jobs: $(cat "$said")"
+    [ "$(grep -c '"state": "done"' "$said")" = 5 ] || die "five runs are not done: $(cat "$said")"
+    say "check_token_expiry and our jobs run, and are on record"
+}
+
 clean_up() {
     set +e
     trap '' TERM HUP # once is enough
@@ -218,6 +232,7 @@ print("postgresql://" + q(e["PGUSER"], "") + ":" + q(e["PGPASSWORD"], "")
     say "migrated"
     check_site
     check_wrong_order
+    (check_jobs) || exit 1
     quietly "$work/log" django-admin initial_setup -e admin@example.org || die "initial_setup"
     quietly "$work/log" django-admin create_source "$ARGUS_SOURCE" || die "create_source"
     quietly "$work/log" django-admin setpassword "$ARGUS_SOURCE" "$ARGUS_PASSWORD" ||
