@@ -141,11 +141,12 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
         stop = [*ctl, "stop", "argus-maint-worker"]
         assert "stopped" in finished_while_it_stops(lab, lambda: tool(lab, *stop))
 
-        status = tool(lab, *ctl, "status").communicate(timeout=30)[0].splitlines()
-        assert [line.split()[:2] for line in status] == [
-            ["argus-maint-scheduler", "RUNNING"],
-            ["argus-maint-worker", "STOPPED"],
-        ]
+        def states() -> list[list[str]]:
+            status = tool(lab, *ctl, "status").communicate(timeout=30)[0].splitlines()
+            return [line.split()[:2] for line in status]
+
+        running = [["argus-maint-scheduler", "RUNNING"], ["argus-maint-worker", "STOPPED"]]
+        until(lambda: states() == running, what="the scheduler has run for its startsecs")
 
 
 def test_runsvdir_starts_restarts_and_stops_a_worker(lab: Lab) -> None:

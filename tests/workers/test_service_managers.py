@@ -183,6 +183,7 @@ def test_supervisord(lab: Lab, supervisord: Path) -> None:
 nodaemon=true
 logfile=/dev/null
 logfile_maxbytes=0
+childlogdir={short}
 pidfile={short}/pid
 [unix_http_server]
 file={short}/socket
