@@ -152,13 +152,7 @@ class Driver:
             return
         if beats:
             self.next_beat = monotonic() + self.member.beat_every
-        try:
-            (self._beat if beats else self._glance)()
-        except Error as error:
-            if not may_come_back(error):
-                raise
-            self._database_away(error)
-        else:
+        if self._reached(self._beat if beats else self._glance):
             if self.down_since is not None:
                 logger.info("scheduler.back", seconds=round(monotonic() - self.down_since))
             self.down_since = None
@@ -198,6 +192,17 @@ class Driver:
                 self.pool.submit(self._take_over, run.job)
             else:  # of the site's own scheduler, or of a job that is no more: told, not run
                 self.runner.take_over({})
+
+    def _reached(self, work: Callable[[], None]) -> bool:
+        """Do it; False where the database is away, and is waited for."""
+        try:
+            work()
+        except Error as error:
+            if not may_come_back(error):
+                raise
+            self._database_away(error)
+            return False
+        return True
 
     def _database_away(self, error: Exception) -> None:
         at = monotonic()
@@ -251,12 +256,7 @@ class Driver:
         if self.member.beaten_at is None or monotonic() < self.next_beat:
             return
         self.next_beat = monotonic() + self.member.beat_every
-        try:
-            self.member.beat()
-        except Error as error:
-            if not may_come_back(error):
-                raise
-            self._database_away(error)
+        self._reached(self.member.beat)
 
     def _at_work(self) -> list[str]:
         """Names of what runs, and of what waits for the database to begin or to end."""
