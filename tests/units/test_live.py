@@ -32,6 +32,7 @@ from tests.workers.test_service_managers import (
     Managed,
     finished_while_it_stops,
     killed_and_restarted,
+    manager,
     tool,
 )
 
@@ -76,23 +77,9 @@ def written(files: dict[str, str], folder: Path) -> None:
 
 
 def start(lab: Lab, name: str, *arguments: str) -> Managed:
-    """A manager; what it started ends with it, also when the test fails."""
-    log = Path(lab.path(f"{name}.log"))
-    # Nothing of the site's environment: it has to come from the file.
+    """A manager with nothing of the site's environment: it has to come from the file."""
     env = {each: text for each, text in lab.env.items() if not each.startswith(NAMES)}
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            arguments,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            cwd=lab.folder,
-        )
-    manager = Managed(process, log, name)
-    lab.started.append(manager)
-    return manager
+    return manager(lab, name, list(arguments), env)
 
 
 def kill(worker: Managed, number: int = signal.SIGKILL) -> None:

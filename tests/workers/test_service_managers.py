@@ -78,20 +78,26 @@ def command(name: str) -> list[str]:
     return [sys.executable, "-m", "django", "db_worker", f"--worker-id={name}", *flags]
 
 
-def managed(lab: Lab, name: str, arguments: list[str]) -> Managed:
+def manager(lab: Lab, name: str, arguments: list[str], env: dict[str, str]) -> Managed:
+    """Start it; what it started ends with it, also when the test fails."""
     log = Path(lab.path(f"{name}.log"))
     with log.open("wb") as out:
         process = subprocess.Popen(
             arguments,
-            env=lab.env,
+            env=env,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             cwd=lab.folder,
         )
-    worker = Managed(process, log, name)
-    lab.started.append(worker)
+    started = Managed(process, log, name)
+    lab.started.append(started)
+    return started
+
+
+def managed(lab: Lab, name: str, arguments: list[str]) -> Managed:
+    worker = manager(lab, name, arguments, lab.env)
     worker.ready(2)
     return worker
 
@@ -258,14 +264,7 @@ RestartSec=0
     )
     lab.env["SYSTEMD_LOG_LEVEL"] = "info"
     alone = [*namespace.ALONE, "--mount", "sh", "-c", SYSTEMD, "sh", str(lab.folder)]
-    log = Path(lab.path("systemd.log"))
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            alone, env=lab.env, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )  # fmt: skip
-    worker = Managed(process, log, "systemd")
-    lab.started.append(worker)
+    worker = manager(lab, "systemd", alone, lab.env)
     inner = namespace.supervisor(worker)
 
     def systemctl(*arguments: str) -> subprocess.Popen[str]:
