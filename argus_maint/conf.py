@@ -40,6 +40,7 @@ a string such as ``"30s"``, ``"10m"``, ``"1h30m"`` or ``"7d"``::
         "STORAGE": {...},                # see argus_maint.conf_storage
         "JOBS": {...},                   # see argus_maint.conf_jobs
         "PING": {...},                   # see argus_maint.conf_ping
+        "FINDINGS": {...},               # see argus_maint.conf_findings
     }
 
 Errors: ``problems`` collects every one, and ``argus_maint.checks`` shows them;
@@ -61,7 +62,8 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
-from argus_maint import conf_jobs, conf_ping, conf_storage, retention
+from argus_maint import conf_findings, conf_jobs, conf_ping, conf_storage, retention
+from argus_maint.conf_findings import Code
 from argus_maint.conf_jobs import Job
 from argus_maint.conf_ping import Ping
 from argus_maint.conf_storage import Storage
@@ -152,6 +154,7 @@ class Settings:
     jobs: dict[str, Job] = field(default_factory=conf_jobs.defaults)
     job_problems: tuple[Problem, ...] = ()
     ping: Ping = Ping()
+    findings: dict[str, Code] = field(default_factory=lambda: dict(conf_findings.CODES))
 
 
 POLICY_OPTIONS: dict[str, Option] = {
@@ -271,6 +274,10 @@ def _read_ping(raw: object, reader: Reader) -> dict[str, Any]:
     return {"ping": conf_ping.read(raw, reader, f'{NAME}["PING"]')}
 
 
+def _read_findings(raw: object, reader: Reader) -> dict[str, Any]:
+    return {"findings": conf_findings.read(raw, reader, f'{NAME}["FINDINGS"]')}
+
+
 SECTIONS: dict[str, Callable[[object, Reader], dict[str, Any]]] = {
     "RESCUE": _read_rescue,
     "PROCESSES": _read_processes,
@@ -279,6 +286,7 @@ SECTIONS: dict[str, Callable[[object, Reader], dict[str, Any]]] = {
     "STORAGE": _read_storage,
     "JOBS": _read_jobs,
     "PING": _read_ping,
+    "FINDINGS": _read_findings,
 }
 
 

@@ -1,4 +1,4 @@
-"""What argus_maint remembers: processes, the rescue ledger, and a few small helpers.
+"""What argus_maint remembers: processes, the rescue ledger, findings, and a few helpers.
 
 The tables live in the database of the task table, so that a rescue and its
 ledger row are one transaction. They point at tasks by UUID and never by foreign
@@ -82,6 +82,9 @@ class LedgerEntry(models.Model):
         QUARANTINED = "quarantined"
         REFUSED = "refused"  # a zombie's completion
         REPORTED = "reported"  # overdue, nothing done
+        DISCARDED = "discarded"  # a person has seen its failure, and lets it be
+        MOVED = "moved"  # to another queue
+        PRIORITIZED = "prioritized"
 
     class Verdict(models.TextChoices):
         EXITED = "exited"
@@ -241,3 +244,97 @@ class Run(models.Model):
 
     def __str__(self) -> str:
         return f"{self.job} {self.tick or 'by hand'} ({self.state})"
+
+
+class Finding(models.Model):
+    """A condition that needs a person, from its first sight to its end; kept as history.
+
+    ``fingerprint`` stands for code and object. ``live`` is the fingerprint while the finding
+    is pending or open and NULL afterwards; it is unique, so one condition is one finding,
+    however many look. A *pending* one has not been seen in enough passes yet.
+    """
+
+    class State(models.TextChoices):
+        PENDING = "pending"
+        OPEN = "open"
+        CLOSED = "closed"
+
+    code = models.CharField(max_length=32)
+    object = models.CharField(max_length=191, blank=True, help_text="A queue, a task, a host.")
+    fingerprint = models.CharField(max_length=64)
+    live = models.CharField(max_length=64, null=True, unique=True)  # noqa: DJ001
+    severity = models.CharField(max_length=16)
+    state = models.CharField(max_length=16, choices=State.choices, default=State.PENDING)
+    summary = models.TextField(help_text="What is the matter, in one line.")
+    evidence = models.JSONField(default=dict, help_text="What was seen last; fills the runbook.")
+
+    seen = models.IntegerField(default=0, help_text="Passes in a row that saw it.")
+    unseen = models.IntegerField(default=0, help_text="Passes in a row that did not.")
+    first_seen_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField()
+    opened_at = models.DateTimeField(null=True)
+    closed_at = models.DateTimeField(null=True)
+    noticed_by = models.CharField(max_length=160)
+    closed_by = models.CharField(max_length=160, blank=True, help_text="A person; else a pass.")
+    closed_why = models.TextField(blank=True)
+
+    acked_by = models.CharField(max_length=160, blank=True)
+    acked_at = models.DateTimeField(null=True)
+    acked_until = models.DateTimeField(null=True)
+    acked_why = models.TextField(blank=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["state", "code"], name="argus_maint_finding_state"),
+            models.Index(fields=["fingerprint", "closed_at"], name="argus_maint_finding_print"),
+            models.Index(fields=["closed_at"], name="argus_maint_finding_closed"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.object}".rstrip()
+
+
+class Act(models.Model):
+    """What a person did to the queue, a process or a finding: the trace of each lever.
+
+    Acts on single tasks are in the ledger (``LedgerEntry``).
+    """
+
+    verb = models.CharField(max_length=32)  # pause, resume, drain, ack, ...
+    subject = models.CharField(max_length=191)
+    by = models.CharField(max_length=160, help_text="user@host.")
+    why = models.TextField(blank=True)
+    details = models.JSONField(default=dict)
+    acted_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["acted_at"], name="argus_maint_act_acted")]
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.subject} by {self.by}"
+
+
+class Pause(models.Model):
+    """A queue that no worker of ours takes from, or a worker that takes nothing more.
+
+    For a queue ``worker`` is empty; for a drained supervisor it is its name, and backend and
+    queue are empty. Past ``until`` (the database's clock) it no longer holds.
+    """
+
+    backend_name = models.CharField(max_length=32, blank=True)
+    queue_name = models.CharField(max_length=32, blank=True)
+    worker = models.CharField(max_length=64, blank=True)
+    by = models.CharField(max_length=160, help_text="user@host.")
+    why = models.TextField()
+    since = models.DateTimeField()
+    until = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["backend_name", "queue_name", "worker"], name="argus_maint_pause_of"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"drain of {self.worker}" if self.worker else f"pause of {self.queue_name}"
