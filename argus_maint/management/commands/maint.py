@@ -25,6 +25,7 @@ from argus_maint.observe.screen import Screen
 
 SUBCOMMANDS = (
     *("status", "rescue", "tasks", "requeue", "fail", "history"),
+    *("pause", "resume", "drain"),
     *("prune", "archive", "storage", "jobs", "run", "tick", "units", "crontab"),
 )
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
