@@ -24,8 +24,10 @@ from argus_maint.management.maint.context import INTERRUPTED, Context
 from argus_maint.observe.screen import Screen
 
 SUBCOMMANDS = (
-    *("status", "findings", "ack", "resolve"),
+    *("status",),
+    *("findings", "ack", "resolve"),
     *("rescue", "tasks", "requeue", "fail", "history"),
+    *("pause", "resume", "drain"),
     *("prune", "archive", "storage", "jobs", "run", "tick", "units", "crontab"),
 )
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)

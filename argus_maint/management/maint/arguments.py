@@ -121,6 +121,16 @@ def add_backend(parser: Arguments) -> None:
     )
 
 
+def add_backend_of_queue(parser: Arguments) -> None:
+    """``--backend``, where one is meant and not a narrower choice."""
+    parser.add_argument(
+        "--backend",
+        type=name,
+        metavar="ALIAS",
+        help="The alias of the setting TASKS whose queue it is (default: default).",
+    )
+
+
 def name(text: str) -> str:
     """A name that is not empty: a script's unset variable must not come to mean all."""
     if not text.strip(" ,"):
