@@ -89,7 +89,8 @@ class Step:
         supervisor, database: the only one it is for; empty for all.
         title: what it is for; may be empty.
         line: of its prompt, in the file.
-        lines: of the file that hold the command.
+        lines: how many lines of the file hold the command.
+        end: the last line that belongs to it: of its output, if there is any.
     """
 
     section: str
@@ -103,6 +104,7 @@ class Step:
     title: str
     line: int
     lines: int
+    end: int
 
     def fits(self, supervisor: str = "", database: str = "") -> bool:
         """Whether it is for these; an empty one does not narrow."""
@@ -167,6 +169,7 @@ def commands(
                 attributes.title,
                 raw.line,
                 len(raw.command),
+                raw.line + len(raw.command) + len(raw.output) - 1,
             )
         )
     if not steps:
