@@ -26,6 +26,7 @@ from argus_maint.observe.screen import Screen
 SUBCOMMANDS = (
     *("status", "rescue", "tasks", "requeue", "fail", "history"),
     *("prune", "archive", "storage", "jobs", "run", "tick", "units", "crontab"),
+    *("runbook", "incident"),
 )
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
