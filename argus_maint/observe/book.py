@@ -15,6 +15,7 @@ from django.conf import settings
 from argus_maint.conf_findings import INFO, SEVERITIES
 from argus_maint.models import Finding, Run
 from argus_maint.observe.history import iso
+from argus_maint.ticks import Schedule
 
 JOB = "findings"  # whose pass keeps the book
 
@@ -104,6 +105,15 @@ def since_last_look(using: str, now: datetime) -> float | None:
     """Seconds since then."""
     last = last_look(using)
     return None if last is None else max(0.0, (now - last).total_seconds())
+
+
+def due_after(moment: datetime, schedule: Schedule) -> datetime | None:
+    """When the next pass after ``moment`` is due, in the form of the database's times."""
+    aware = moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment
+    due = schedule.after(aware)
+    return (
+        due if due is None or settings.USE_TZ else due.astimezone(timezone.utc).replace(tzinfo=None)
+    )
 
 
 def clock_time(moment: datetime) -> str:
