@@ -184,6 +184,16 @@ def count(text: str) -> int:
     return int(text)
 
 
+def finding_code(text: str) -> str:
+    """A code of a finding."""
+    from argus_maint.conf_findings import CODES
+
+    if text not in CODES:
+        near = did_you_mean(text, CODES) or f" It must be one of {', '.join(CODES)}."
+        raise ArgumentTypeError(f"there is no finding {text!r};{near}")
+    return text
+
+
 def interval(text: str) -> float:
     """Seconds between looks."""
     seconds = age(text)
