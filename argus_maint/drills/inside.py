@@ -69,13 +69,14 @@ def ledger(**filters: Any) -> int:
     return LedgerEntry.objects.filter(**filters).count()
 
 
-def add_run(job: str, ago: float) -> None:
-    """A run of a job that was done a while ago."""
+def last_ran(job: str, ago: float) -> None:
+    """Have a job have run a while ago, and not since."""
     from argus_maint.dbtime import db_now
     from argus_maint.models import Run
 
     when = db_now("default") - timedelta(seconds=ago)
     values = {"started_at": when, "finished_at": when, "driver": "hand", "host": ""}
+    Run.objects.filter(job=job).delete()
     Run.objects.create(job=job, tick=when.replace(microsecond=0), state=Run.State.DONE, **values)
 
 
@@ -131,7 +132,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     each.__name__: each
     for each in (
         *(enqueue, statuses, running_under, living, ledger),
-        *(add_run, add_finished, delete_most, date_ahead),
+        *(last_ran, add_finished, delete_most, date_ahead),
     )
 }
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -45,7 +46,7 @@ PACKAGE = Path(__file__).parent.parent.parent  # the folder that holds argus_mai
 PATIENCE = 30.0  # seconds for anything that has to come
 COMMAND = 120.0  # seconds a command may take
 QUEUES = "default,emails"
-FOREIGN = ("ARGUS_MAINT", "DJANGO", "PG", "FAKETIME", "LD_PRELOAD", "COV", "PYTEST")
+FOREIGN = ("ARGUS_MAINT", "DJANGO", "GIT_", "PG", "FAKETIME", "LD_PRELOAD", "COV", "PYTEST")
 GIT = ("-c", "user.name=shop", "-c", "user.email=shop@localhost", "-c", "commit.gpgsign=false")
 
 
@@ -100,16 +101,25 @@ class Scratch:
         options = {"init_command": init, "transaction_mode": "IMMEDIATE"}
         sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(file), "OPTIONS": options}
         (self.folder / "database.json").write_text(json.dumps(dict(database or sqlite)))
-        # ``python`` in a pasted command is the one that has Django.
-        python = self.folder / "bin" / "python"
-        python.parent.mkdir()
-        python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-        python.chmod(0o755)
+        self._make_python()
         if template is not None and database is None:
             shutil.copyfile(template, file)
         else:
             self.manage("migrate", "-v0")
-        self._commit("The shop as it works", "init", "-q", "-b", "main")
+        self._commit("The shop as it works", "init", "-q")
+
+    def _make_python(self) -> None:
+        """The ``python`` of pasted commands: it has Django, and marks what it runs.
+
+        The shell of a person carries no mark itself, and so outlives the project.
+        """
+        path = self.folder / "bin" / "python"
+        path.parent.mkdir()
+        kept = {name: self.env[name] for name in (MARK, "PYTHONPATH", "PYTHONUNBUFFERED")}
+        set_ = " ".join(f"{name}={shlex.quote(value)}" for name, value in kept.items())
+        python = shlex.quote(sys.executable)
+        path.write_text(f'#!/bin/sh\nunset DJANGO_SETTINGS_MODULE\n{set_} exec {python} "$@"\n')
+        path.chmod(0o755)
 
     def _commit(self, message: str, *first: str) -> None:
         """Keep it under git, as a site does, so that a bad deploy can be taken back."""

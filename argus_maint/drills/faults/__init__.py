@@ -150,6 +150,8 @@ _ALL = (
             "Somebody began a transaction, and has not ended it. The finding names a pid.",
         ),
         storage.database_locked,
+        # While it lasts nobody can beat, and so all look dead.
+        beside=("DeadWorker", "NoWorkers", "SchedulerDown"),
     ),
     Fault(
         "clock-skew",
@@ -159,6 +161,7 @@ _ALL = (
             "A task was enqueued later than now: on whose clock?",
         ),
         site.clock_skew,
+        beside=("DeadWorker",),
     ),
     Fault(
         "archive-failed",

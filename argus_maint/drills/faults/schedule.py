@@ -18,7 +18,7 @@ def scheduler_down(scratch: Scratch) -> None:
 def missed_tick(scratch: Scratch) -> None:
     """Stop the scheduler properly, and start none: yesterday's export was never made."""
     scratch.started["s1"].stop()
-    scratch.call("add_run", job="export", ago=2 * DAY)
+    scratch.call("last_ran", job="export", ago=2 * DAY)
 
 
 def job_failed(scratch: Scratch) -> None:

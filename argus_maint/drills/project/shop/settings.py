@@ -11,6 +11,7 @@ import django
 BASE_DIR = Path(__file__).resolve().parent.parent
 SECRET_KEY = "lives as long as the drill"  # noqa: S105
 USE_TZ = True
+TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASES = {"default": json.loads((BASE_DIR / "database.json").read_text())}
 
