@@ -194,6 +194,23 @@ def _backend_paths() -> list[str]:
     return [path for path in backends if isinstance(path, str)]
 
 
+def database_backends() -> list[str]:
+    """Aliases of TASKS that keep their tasks in the database."""
+    configured = getattr(settings, "TASKS", None)
+    if not isinstance(configured, Mapping):
+        return []
+    paths = {
+        alias: each.get("BACKEND")
+        for alias, each in configured.items()
+        if isinstance(each, Mapping)
+    }
+    return [
+        alias
+        for alias, path in paths.items()
+        if isinstance(path, str) and _is_database_backend(path)
+    ]
+
+
 def _is_database_backend(path: str) -> bool:
     if path.startswith(f"{TASKS_APP}."):
         return True

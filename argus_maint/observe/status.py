@@ -130,13 +130,13 @@ def _queues(census: Census, using: str, backend: str) -> list[Queue]:
             if name != "*" and alias:
                 counts.setdefault((alias, name), QueueCounts(alias, name, 0, 0, 0, None))
     return [
-        Queue(each, len(_takers(census, each)))
+        Queue(each, len(takers(census, each)))
         for (alias, _), each in sorted(counts.items())
         if backend in ("", alias)
     ]
 
 
-def _takers(census: Census, queue: QueueCounts) -> list[Process]:
+def takers(census: Census, queue: QueueCounts) -> list[Process]:
     """Workers, alive by all that is known, that would take a task of this queue."""
     return [
         each
@@ -179,20 +179,26 @@ def _deaths(using: str, now: datetime) -> list[Deaths]:
 def _gone(using: str, census: Census) -> list[Process]:
     """Supervisors that died and have no successor: of their name, or newer on their host."""
     died = _died(using, census.taken_at).filter(kind=Process.Kind.SUPERVISOR)
-    heads = [
+    heads = living_supervisors(census)
+    return [each for each in died.order_by("-ended_at", "pk") if not has_heir(each, heads)]
+
+
+def living_supervisors(census: Census) -> list[Process]:
+    """Supervisors that are alive by all that is known."""
+    return [
         each
         for each in census.living
         if each.kind == Process.Kind.SUPERVISOR and _is_alive(each, census)
     ]
-    return [
-        each
-        for each in died.order_by("-ended_at", "pk")
-        if not any(
-            head.name == each.name
-            or (head.hostname == each.hostname and head.registered_at > each.last_beat_at)
-            for head in heads
-        )
-    ]
+
+
+def has_heir(dead: Process, heads: list[Process]) -> bool:
+    """Whether a supervisor that died has a successor: of its name, or newer on its host."""
+    return any(
+        head.name == dead.name
+        or (head.hostname == dead.hostname and head.registered_at > dead.last_beat_at)
+        for head in heads
+    )
 
 
 def _schedulers_gone(using: str, census: Census) -> list[Process]:
@@ -264,20 +270,27 @@ def _no_worker(status: Status) -> list[Problem]:
 
 def _stalled(status: Status) -> list[Problem]:
     """Queues that do not move: every worker has been at one task for long, and others wait."""
-    census, after, found = status.census, get_settings().stalled_after, []
+    after, found = get_settings().stalled_after, []
     for queue in status.queues:
-        waits = oldest_age(queue.counts, census.host_now)
-        if waits is None or waits <= after or not queue.workers:
-            continue
-        held = [status.holdings.get(each.pk) for each in _takers(census, queue.counts)]
-        ages = [each.running_for(census.host_now) if each else None for each in held]
-        if all(age is not None and age > after for age in ages):
+        if is_stalled(status, queue):
+            waits = span(oldest_age(queue.counts, status.census.host_now))
             message = (
-                f"{queue.counts.ready:,} ready in {_where(queue.counts)} for {span(waits)}: "
-                f"{count(len(held), 'worker')} busy with one task for over {span(after)}"
+                f"{queue.counts.ready:,} ready in {_where(queue.counts)} for {waits}: "
+                f"{count(queue.workers, 'worker')} busy with one task for over {span(after)}"
             )
             found.append(Problem("stalled", message, "manage.py maint tasks --state running"))
     return found
+
+
+def is_stalled(status: Status, queue: Queue) -> bool:
+    """Whether a task has waited for ``stalled_after``, and each worker held one as long."""
+    census, after = status.census, get_settings().stalled_after
+    waits = oldest_age(queue.counts, census.host_now)
+    if waits is None or waits <= after or not queue.workers:
+        return False
+    held = [status.holdings.get(each.pk) for each in takers(census, queue.counts)]
+    ages = [each.running_for(census.host_now) if each else None for each in held]
+    return all(age is not None and age > after for age in ages)
 
 
 def _no_scheduler(status: Status) -> list[Problem]:
@@ -330,7 +343,7 @@ def count(number: int, one: str, many: str = "") -> str:
 
 
 def oldest_age(counts: QueueCounts, host_now: datetime) -> float | None:
-    """Seconds since the oldest READY task was enqueued, by the clocks of two hosts."""
+    """Seconds that the oldest READY task has been due, by the clocks of two hosts."""
     if counts.oldest_ready_at is None:
         return None
     return round(max(0.0, (host_now - counts.oldest_ready_at).total_seconds()), 3)

@@ -168,7 +168,7 @@ class Command(WrongJobsApart, StockCommand):
         limits = SupervisorOptions(
             processes=options["processes"], grace=options["grace"], lease=lease, **common
         )
-        info = self._info(queues, options["processes"], reload)
+        info = self._info(queues, options["processes"], reload, options["batch"])
         group = Group(uuid4(), name, host, lease, info)
         crew = _Crew(group, worker_options, config.process_retention)
         close_all()
@@ -186,7 +186,7 @@ class Command(WrongJobsApart, StockCommand):
         if status:
             sys.exit(status)
 
-    def _info(self, queues: Queues, processes: int, reload: bool) -> dict[str, Any]:
+    def _info(self, queues: Queues, processes: int, reload: bool, batch: bool) -> dict[str, Any]:
         """What the rows of the processes say about them."""
         return {
             "queues": list(queues.names),
@@ -194,6 +194,7 @@ class Command(WrongJobsApart, StockCommand):
             "backend": queues.backend_name,
             "processes": processes,
             "reload": reload,
+            "batch": batch,
             "python": sys.version.split()[0],
             "django": get_version(),
             "django_tasks_db": version("django-tasks-db"),

@@ -24,7 +24,8 @@ from argus_maint.management.maint.context import INTERRUPTED, Context
 from argus_maint.observe.screen import Screen
 
 SUBCOMMANDS = (
-    *("status", "rescue", "tasks", "requeue", "fail", "history"),
+    *("status", "findings", "ack", "resolve"),
+    *("rescue", "tasks", "requeue", "fail", "history"),
     *("prune", "archive", "storage", "jobs", "run", "tick", "units", "crontab"),
 )
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
