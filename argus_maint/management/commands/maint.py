@@ -27,6 +27,7 @@ SUBCOMMANDS = (
     *("status", "findings", "ack", "resolve"),
     *("rescue", "tasks", "requeue", "fail", "history"),
     *("prune", "archive", "storage", "jobs", "run", "tick", "units", "crontab"),
+    *("runbook", "incident"),
 )
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
