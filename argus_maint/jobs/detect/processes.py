@@ -17,8 +17,9 @@ from argus_maint.jobs.detect.look import Look
 from argus_maint.models import Process
 from argus_maint.observe import schedulers
 from argus_maint.observe.census import Running
+from argus_maint.observe.picture import count
 from argus_maint.observe.screen import span
-from argus_maint.observe.status import count, has_heir, living_supervisors
+from argus_maint.observe.status import has_heir, living_supervisors
 
 WANTED = ("stopped", "shutdown", "manual", "buried", "")  # ends that somebody meant
 MOST = 2000  # deaths that are read
