@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import django
+from django.db import connection
 from django.utils import timezone
 
 from argus_maint.drills import processes
@@ -53,6 +54,18 @@ def running_under(name: str) -> list[str]:
     running = DBTaskResult.objects.filter(status=TaskResultStatus.RUNNING)
     rows = running.values_list("pk", "worker_ids")
     return [str(pk) for pk, worker_ids in rows if worker_ids[-1:] == [name]]
+
+
+def a_finished_task() -> str:
+    """The id of the last one that ended."""
+    from django_tasks_db.models import DBTaskResult
+
+    return str(DBTaskResult.objects.finished().order_by("-finished_at")[0].pk)
+
+
+def vendor() -> str:
+    """What Django calls the database."""
+    return connection.vendor
 
 
 def living(name: str, kind: str) -> int:
@@ -131,7 +144,7 @@ def date_ahead(ids: list[str], seconds: float) -> None:
 CALLS: dict[str, Callable[..., Any]] = {
     each.__name__: each
     for each in (
-        *(enqueue, statuses, running_under, living, ledger),
+        *(enqueue, statuses, running_under, a_finished_task, vendor, living, ledger),
         *(last_ran, add_finished, delete_most, date_ahead),
     )
 }

@@ -12,8 +12,8 @@ leases and thresholds, and no patience: what is a fault is a finding at the next
 
 It lives in a folder and a database of its own, and knows nothing of the site that runs it:
 the variables of that site's environment are not handed on. ``database`` is another one than
-a SQLite file in the folder: empty or migrated, and whoever gives it removes it.
-``template`` is a migrated SQLite file to begin with, which saves a second.
+a SQLite file in the folder, empty or, with ``prepared``, migrated; whoever gives it removes
+it. ``template`` is a migrated SQLite file to begin with, which saves a second.
 
 All that is started carries ``ARGUS_MAINT_SCRATCH=<folder>`` in its environment, also what a
 pasted command left in the background; ``close`` ends all of that and nothing else.
@@ -43,6 +43,7 @@ T = TypeVar("T")
 Env = Mapping[str, str] | None  # variables beside those of the project
 PROJECT = Path(__file__).parent / "project"
 PACKAGE = Path(__file__).parent.parent.parent  # the folder that holds argus_maint
+FILE = "db.sqlite3"
 PATIENCE = 30.0  # seconds for anything that has to come
 COMMAND = 120.0  # seconds a command may take
 QUEUES = "default,emails"
@@ -66,14 +67,20 @@ class Scratch:
     """The folder, the environment of what runs in it, and what was started."""
 
     def __init__(
-        self, template: Path | None = None, database: Mapping[str, Any] | None = None
+        self,
+        template: Path | None = None,
+        database: Mapping[str, Any] | None = None,
+        prepared: bool = False,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="argus-maint-drill-"))
         self.env = self._environment()
         self.started: dict[str, Started] = {}
         self._hand: subprocess.Popen[str] | None = None
         try:
-            self._make(template, database)
+            self._make(template, database or self._sqlite())
+            if template is None and not prepared:
+                self.manage("migrate", "-v0")
+            self._commit("The shop as it works", "init", "-q")
         except BaseException:
             self.close()
             raise
@@ -91,22 +98,23 @@ class Scratch:
             "PYTHONUNBUFFERED": "1",
         }
 
-    def _make(self, template: Path | None, database: Mapping[str, Any] | None) -> None:
-        file = self.folder / "db.sqlite3"
+    def _sqlite(self) -> dict[str, Any]:
+        init = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
+        return {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": str(self.folder / FILE),
+            "OPTIONS": {"init_command": init, "transaction_mode": "IMMEDIATE"},
+        }
+
+    def _make(self, template: Path | None, database: Mapping[str, Any]) -> None:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(PROJECT, self.folder, ignore=ignored, dirs_exist_ok=True)
         (self.folder / "__init__.py").unlink()
         (self.folder / "var").mkdir()
-        init = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
-        options = {"init_command": init, "transaction_mode": "IMMEDIATE"}
-        sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(file), "OPTIONS": options}
-        (self.folder / "database.json").write_text(json.dumps(dict(database or sqlite)))
+        (self.folder / "database.json").write_text(json.dumps(dict(database)))
         self._make_python()
-        if template is not None and database is None:
-            shutil.copyfile(template, file)
-        else:
-            self.manage("migrate", "-v0")
-        self._commit("The shop as it works", "init", "-q")
+        if template is not None:
+            shutil.copyfile(template, self.folder / FILE)
 
     def _make_python(self) -> None:
         """The ``python`` of pasted commands: it has Django, and marks what it runs.
@@ -299,5 +307,5 @@ class Scratch:
 def migrated(path: Path) -> Path:
     """Make a migrated SQLite file, a template for many scratch projects; returns its path."""
     with contextlib.closing(Scratch()) as scratch:
-        shutil.copyfile(scratch.folder / "db.sqlite3", path)
+        shutil.copyfile(scratch.folder / FILE, path)
     return path
