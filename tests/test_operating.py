@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs/operating.md").read_text(encoding="utf-8")
 LEVELS = {"debug", "info", "warning", "error", "exception"}
 # What a name that is put together may end in: ``task.{action}``.
-ENDINGS = ("requeued", "failed", "quarantined")
+ENDINGS = ("requeued", "failed", "quarantined", "discarded", "moved", "prioritized")
 
 
 def _events() -> set[str]:

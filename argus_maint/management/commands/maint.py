@@ -27,6 +27,7 @@ SUBCOMMANDS = (
     *("status", "check", "doctor"),
     *("findings", "ack", "resolve", "runbook", "incident"),
     *("rescue", "tasks", "requeue", "fail", "history"),
+    *("release", "discard", "move", "priority"),
     *("pause", "resume", "drain"),
     *("prune", "archive", "storage", "jobs", "run", "tick", "units", "crontab"),
 )
