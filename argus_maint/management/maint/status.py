@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from rich.console import Group
-from rich.live import Live
 from rich.text import Text
 
 from argus_maint.database import TRANSIENT, discard
@@ -24,14 +22,17 @@ from argus_maint.observe.status import Status, gather
 NAME = "status"
 SUMMARY = "is the queue healthy, who works, what is stuck"
 HELP = """\
-Show supervisors and workers, queues, and tasks that are lost, overdue or
-unregistered. The first line says whether all is well and, if not, which command
-comes next. It changes nothing, and costs the same however many tasks have finished.
+Is the queue healthy, what is wrong, since when, and what to do: first the findings that
+are open, each with the command that shows its runbook, then what is wrong at this moment
+and is no finding yet, with the command to begin with. Then what is paused, supervisors and
+workers, queues, and tasks that are lost, overdue or unregistered. It changes nothing, and
+costs the same however many tasks have finished.
 
   beat 3s/15s    last heartbeat 3 s ago, taken for dead after 15 s
   lost           RUNNING, and its worker is dead
   overdue        RUNNING longer than its time limit
   unregistered   RUNNING under a worker that db_worker of argus_maint did not start
+  drained        takes nothing more, because a person said so (maint drain)
   ~12m           about 12 minutes: the clocks of two hosts were compared"""
 EXAMPLES = """\
 examples:
@@ -94,6 +95,10 @@ def _watch_lines(context: Context, backend: str, every: float, as_json: bool) ->
 
 def _watch_live(context: Context, backend: str, every: float) -> None:
     """A screen of its own, which leaves the last look behind when it closes."""
+    # Late, for they import much, and a look in a pipe needs neither.
+    from rich.console import Group
+    from rich.live import Live
+
     last: Status | None = None
     try:
         with Live(console=context.out.console, screen=True, auto_refresh=False) as live:
