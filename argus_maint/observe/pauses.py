@@ -1,4 +1,4 @@
-"""Which queues are paused and which workers are drained, for the screens."""
+"""Which queues are paused and which workers are drained: who said so, why, how long."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from django.db.models import Q
 
 from argus_maint.models import Pause, Process
 from argus_maint.observe.history import iso
+from argus_maint.observe.screen import span
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,6 @@ def live(using: str, now: datetime) -> Pauses:
 def as_dict(pause: Pause) -> dict[str, Any]:
     """The JSON form."""
     return {
-        "kind": "worker" if pause.worker else "queue",
         "backend": pause.backend_name or None,
         "queue": pause.queue_name or None,
         "worker": pause.worker or None,
@@ -53,3 +53,17 @@ def as_dict(pause: Pause) -> dict[str, Any]:
         "since": iso(pause.since),
         "until": iso(pause.until),
     }
+
+
+def told(pause: Pause, now: datetime) -> str:
+    """Who holds it, for how long, and why, on one line; ``now`` is the database's time."""
+    since = span(max(0.0, (now - pause.since).total_seconds()))
+    end = f", {left(pause, now)}" if pause.until is not None else ""
+    return f"by {pause.by} for {since}{end}: {pause.why}"
+
+
+def left(pause: Pause, now: datetime) -> str:
+    """How long it still holds."""
+    if pause.until is None:
+        return "until it is taken back"
+    return f"ends in {span(max(0.0, (pause.until - now).total_seconds()))}"

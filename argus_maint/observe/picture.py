@@ -137,7 +137,7 @@ def count(number: int, one: str, many: str = "") -> str:
 
 
 def oldest_age(counts: QueueCounts, host_now: datetime) -> float | None:
-    """Seconds since the oldest READY task was enqueued, by the clocks of two hosts."""
+    """Seconds that the oldest READY task has been due, by the clocks of two hosts."""
     if counts.oldest_ready_at is None:
         return None
     return round(max(0.0, (host_now - counts.oldest_ready_at).total_seconds()), 3)

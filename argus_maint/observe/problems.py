@@ -97,22 +97,29 @@ def _no_worker(status: Status) -> list[Problem]:
 
 def _stalled(status: Status) -> list[Problem]:
     """Queues that do not move: every worker has been at one task for long, and others wait."""
-    census, after, found = status.census, get_settings().stalled_after, []
+    after, found = get_settings().stalled_after, []
     for queue in status.queues:
-        waits = oldest_age(queue.counts, census.host_now)
-        if waits is None or waits <= after or not queue.workers or queue.pause is not None:
-            continue
-        held = [status.holdings.get(each.pk) for each in status.takers(queue.counts)]
-        ages = [each.running_for(census.host_now) if each else None for each in held]
-        if all(age is not None and age > after for age in ages):
+        if queue.pause is None and is_stalled(status, queue):
+            waits = span(oldest_age(queue.counts, status.census.host_now))
             message = (
-                f"{queue.counts.ready:,} ready in {_where(queue.counts)} for {span(waits)}: "
-                f"{count(len(held), 'worker')} busy with one task for over {span(after)}"
+                f"{queue.counts.ready:,} ready in {_where(queue.counts)} for {waits}: "
+                f"{count(queue.workers, 'worker')} busy with one task for over {span(after)}"
             )
             command = "manage.py maint tasks --state running"
             becomes = ("QueueBacklog", object_of(queue.counts))
             found.append(Problem("stalled", message, command, *becomes))
     return found
+
+
+def is_stalled(status: Status, queue: Queue) -> bool:
+    """Whether a task has waited for ``stalled_after``, and each worker held one as long."""
+    census, after = status.census, get_settings().stalled_after
+    waits = oldest_age(queue.counts, census.host_now)
+    if waits is None or waits <= after or not queue.workers:
+        return False
+    held = [status.holdings.get(each.pk) for each in status.takers(queue.counts)]
+    ages = [each.running_for(census.host_now) if each else None for each in held]
+    return all(age is not None and age > after for age in ages)
 
 
 def _no_scheduler(status: Status) -> list[Problem]:

@@ -105,20 +105,26 @@ def _gone(using: str, census: Census) -> list[Process]:
     """Supervisors that died and have no successor: of their name, or newer on their host."""
     died = _died(using, census.taken_at).filter(kind=Process.Kind.SUPERVISOR)
     died = died.exclude(reason="buried")  # a person has said that it is meant to be gone
-    heads = [
+    heads = living_supervisors(census)
+    return [each for each in died.order_by("-ended_at", "pk") if not has_heir(each, heads)]
+
+
+def living_supervisors(census: Census) -> list[Process]:
+    """Supervisors that are alive by all that is known."""
+    return [
         each
         for each in census.living
         if each.kind == Process.Kind.SUPERVISOR and is_alive(each, census)
     ]
-    return [
-        each
-        for each in died.order_by("-ended_at", "pk")
-        if not any(
-            head.name == each.name
-            or (head.hostname == each.hostname and head.registered_at > each.last_beat_at)
-            for head in heads
-        )
-    ]
+
+
+def has_heir(dead: Process, heads: list[Process]) -> bool:
+    """Whether a supervisor that died has a successor: of its name, or newer on its host."""
+    return any(
+        head.name == dead.name
+        or (head.hostname == dead.hostname and head.registered_at > dead.last_beat_at)
+        for head in heads
+    )
 
 
 def _schedulers_gone(using: str, census: Census) -> list[Process]:

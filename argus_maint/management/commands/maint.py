@@ -24,7 +24,10 @@ from argus_maint.management.maint.context import INTERRUPTED, Context
 from argus_maint.observe.screen import Screen
 
 SUBCOMMANDS = (
-    *("status", "check", "doctor", "rescue", "tasks", "requeue", "fail", "history"),
+    *("status", "check", "doctor"),
+    *("findings", "ack", "resolve", "runbook", "incident"),
+    *("rescue", "tasks", "requeue", "fail", "history"),
+    *("pause", "resume", "drain"),
     *("prune", "archive", "storage", "jobs", "run", "tick", "units", "crontab"),
 )
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)

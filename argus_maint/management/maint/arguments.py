@@ -33,16 +33,18 @@ Arguments = ArgumentParser | _ArgumentGroup
 class Parser(CommandParser):
     """A parser whose complaint is one line that says what would be right."""
 
-    optional = ""  # the name of a positional that may be left out
+    optional = ""  # names of positionals that may be left out
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Take the optional positional after options too, where argparse gives it up."""
+        """Take optional positionals after options too, where argparse gives them up."""
         known, more = super().parse_known_args(args, namespace)
-        if self.optional and not getattr(known, self.optional):
-            match more:
-                case ["--", text] | [text] if more[0] == "--" or not text.startswith("-"):
-                    setattr(known, self.optional, text)
-                    return known, []
+        names = [name for name in self.optional.split() if not getattr(known, name)]
+        words = more[1:] if more[:1] == ["--"] else more
+        plain = words is not more or not any(word.startswith("-") for word in words)
+        if plain and 0 < len(words) <= len(names):
+            for name, word in zip(names, words, strict=False):
+                setattr(known, name, word)
+            return known, []
         return known, more
 
     def error(self, message: str) -> NoReturn:
@@ -118,6 +120,16 @@ def add_backend(parser: Arguments) -> None:
         type=name,
         metavar="ALIAS",
         help="Only this alias of the setting TASKS (default: all).",
+    )
+
+
+def add_backend_of_queue(parser: Arguments) -> None:
+    """``--backend``, where one is meant and not a narrower choice."""
+    parser.add_argument(
+        "--backend",
+        type=name,
+        metavar="ALIAS",
+        help="The alias of the setting TASKS whose queue it is (default: default).",
     )
 
 
