@@ -32,13 +32,13 @@ def finding(code: str, object: str = "", *, age: float = 720, **values: Any) -> 
     return Finding.objects.create(code=code, object=object, fingerprint=mark, **values)
 
 
-def acked(until: float | None = 3600) -> dict[str, Any]:
+def acked(until: float = 3600) -> dict[str, Any]:
     """Columns of a finding that somebody has taken on."""
     now = db_now("default")
     return {
         "acked_by": "anna@web",
         "acked_at": now,
-        "acked_until": None if until is None else now + timedelta(seconds=until),
+        "acked_until": now + timedelta(seconds=until),
         "acked_why": "after the release",
     }
 

@@ -17,7 +17,7 @@ from argus_maint.management.maint.context import (
 from argus_maint.observe.document import as_dict
 from argus_maint.observe.render import status_page
 from argus_maint.observe.screen import BAD, DIM, styled
-from argus_maint.observe.status import Status, gather
+from argus_maint.observe.status import Status, watch
 
 NAME = "status"
 SUMMARY = "is the queue healthy, who works, what is stuck"
@@ -61,7 +61,7 @@ def run(context: Context, options: dict[str, Any]) -> int:
     """Show it once, or for as long as somebody watches."""
     backend = known_backend(options["backend"])
     if options["watch"] is None:
-        status = gather(context.using, backend)
+        status = watch(context.using, backend)
         if options["json"]:
             context.json(as_dict(status))
         else:
@@ -81,7 +81,7 @@ def run(context: Context, options: dict[str, Any]) -> int:
 def _watch_lines(context: Context, backend: str, every: float, as_json: bool) -> None:
     while True:
         try:
-            status = gather(context.using, backend)
+            status = watch(context.using, backend)
         except TRANSIENT as error:
             discard(context.using)
             context.note(_no_answer(error))
@@ -105,7 +105,7 @@ def _watch_live(context: Context, backend: str, every: float) -> None:
             while True:
                 trouble = ""
                 try:
-                    last = gather(context.using, backend)
+                    last = watch(context.using, backend)
                 except TRANSIENT as error:
                     discard(context.using)
                     trouble = _no_answer(error)
