@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from tests.commands.sites import Site
     from tests.lab import Lab
 
 # Name, which is also the marker -> the usual port, and the driver that tests need.
@@ -108,3 +109,11 @@ def lab(child_env: dict[str, str], tmp_path: Path) -> Iterator[Lab]:
         yield laboratory
     finally:
         laboratory.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """A project of its own, on SQLite, not migrated (see ``tests.commands.sites``)."""
+    from tests.commands.sites import Site
+
+    return Site(tmp_path)

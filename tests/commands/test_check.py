@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +16,7 @@ from django.core.management import call_command
 
 from argus_maint import plugin
 from tests import rows
-from tests.conftest import ROOT
+from tests.commands.sites import Site
 from tests.lab import Lab
 from tests.observe import notes
 
@@ -173,64 +170,6 @@ def test_a_state_is_no_failure_where_the_reader_has_gone(lab: Lab) -> None:
         # What is written before a reader goes is written; nothing but 0 or 3 may come of it.
         assert done.returncode in ((0, 3) if "true" in redirection else (3,)), done
         assert "Traceback" not in done.stderr
-
-
-SETTINGS = """
-SECRET_KEY = "x"
-USE_TZ = True
-DATABASES = {{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": {name!r}}}}}
-INSTALLED_APPS = ["argus_maint", {backport}"django_tasks_db"]
-TASKS = {{"default": {{"BACKEND": "django_tasks_db.DatabaseBackend"}}}}
-ARGUS_MAINT = {{"RESCUE": {{"*": {{}}}}}}
-"""
-
-
-class Site:
-    """A project of its own: a settings module, and a manage.py as Django makes it."""
-
-    def __init__(self, folder: Path) -> None:
-        from tests.settings import _BACKPORT
-
-        self.folder = folder
-        self.database = folder / "db.sqlite3"
-        backport = '"django_tasks", ' if _BACKPORT else ""
-        self.text = SETTINGS.format(name=str(self.database), backport=backport)
-        self.write()
-        (folder / "manage.py").write_text(
-            "import os, sys\n"
-            'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site_settings")\n'
-            "from django.core.management import execute_from_command_line\n"
-            "execute_from_command_line(sys.argv)\n"
-        )
-
-    def write(self, more: str = "") -> None:
-        (self.folder / "site_settings.py").write_text(self.text + more)
-
-    def run(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
-        clean = {key: value for key, value in os.environ.items() if key != "DJANGO_SETTINGS_MODULE"}
-        return subprocess.run(
-            [sys.executable, *words],
-            cwd=self.folder,
-            env={**clean, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **env},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-
-    def unknown(self, *words: str, **env: str) -> str:
-        """Its one line, where it cannot tell."""
-        done = self.run(*words, **env)
-        assert done.returncode == 3, (done.stdout, done.stderr)
-        assert done.stderr == ""
-        (line,) = done.stdout.splitlines()
-        assert line.startswith("MAINT UNKNOWN - ") and "|" not in line
-        return line.removeprefix("MAINT UNKNOWN - ")
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    yield Site(tmp_path)
 
 
 MANAGE = ("manage.py", "maint", "check")
