@@ -71,7 +71,7 @@ def test_a_worker_that_supervisord_started(lab: Lab, tmp_path: Path) -> None:
         stderr=subprocess.DEVNULL,
     ) as process:
         try:
-            until(lambda: _alive("web"), 40, "web is registered")
+            until(lambda: _alive("web"), 90, "web is registered")
             (line,) = _found(tmp_path, "db_worker web ")
             assert (line.level, line.found) == ("ok", "db_worker web was started by supervisord")
         finally:

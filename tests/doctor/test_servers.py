@@ -184,7 +184,7 @@ def test_options_of_mariadb() -> None:
 )
 def test_a_host_whose_clock_is_wrong(lab: Lab, by: str, level: str, words: str) -> None:
     done = subprocess.run(
-        ["faketime", by, sys.executable, "-m", "django", "maint", "doctor", "--json"],
+        ["faketime", "-f", by, sys.executable, "-m", "django", "maint", "doctor", "--json"],
         env=lab.env,
         capture_output=True,
         text=True,

@@ -173,7 +173,9 @@ def test_a_clock_that_was_set_back(site: Site) -> None:
         "group = registry.Group(uuid.uuid4(), 'web', this_host(), 15.0, {})\n"
         "registry.register(group, 'supervisor', 'web.0123456789ab.0', 1, 'default', 1.0)\n"
     )
-    done = site.run("-c", beat, prefix=("faketime", "+1h"), DJANGO_SETTINGS_MODULE="site_settings")
+    done = site.run(
+        "-c", beat, prefix=("faketime", "-f", "+1h"), DJANGO_SETTINGS_MODULE="site_settings"
+    )
     assert done.returncode == 0, done.stderr
     line = _line(site.doctor()[1], "web on ")
     assert (line["level"], line["topic"]) == ("bad", "clock")
