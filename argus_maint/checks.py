@@ -157,7 +157,7 @@ def check_rescue_is_set(app_configs: AppConfigs, **kwargs: Any) -> list[checks.C
     raw = conf.raw_setting()
     if isinstance(raw, Mapping) and "RESCUE" in raw:
         return []
-    if not any(map(_is_database_backend, _backend_paths())):
+    if not any(map(is_database_backend, _backend_paths())):
         return []
     return [
         checks.Warning(
@@ -173,7 +173,7 @@ def check_rescue_is_set(app_configs: AppConfigs, **kwargs: Any) -> list[checks.C
 
 def check_backend(app_configs: AppConfigs, **kwargs: Any) -> list[checks.CheckMessage]:
     """W004: a warning only, for a site may run its tests on another backend."""
-    if not apps.is_installed(TASKS_APP) or any(map(_is_database_backend, _backend_paths())):
+    if not apps.is_installed(TASKS_APP) or any(map(is_database_backend, _backend_paths())):
         return []
     return [
         checks.Warning(
@@ -194,7 +194,24 @@ def _backend_paths() -> list[str]:
     return [path for path in backends if isinstance(path, str)]
 
 
-def _is_database_backend(path: str) -> bool:
+def database_backends() -> list[str]:
+    """Aliases of TASKS that keep their tasks in the database."""
+    configured = getattr(settings, "TASKS", None)
+    if not isinstance(configured, Mapping):
+        return []
+    paths = {
+        alias: each.get("BACKEND")
+        for alias, each in configured.items()
+        if isinstance(each, Mapping)
+    }
+    return [
+        alias
+        for alias, path in paths.items()
+        if isinstance(path, str) and is_database_backend(path)
+    ]
+
+
+def is_database_backend(path: str) -> bool:
     if path.startswith(f"{TASKS_APP}."):
         return True
     try:

@@ -50,8 +50,6 @@ from argus_maint.options import (
     did_you_mean,
     flag,
     one_of,
-    parse_duration,
-    positive,
     positive_or_none,
     share,
     show,
@@ -108,29 +106,11 @@ OURS: dict[str, Ours] = {
         {},
         300.0,
     ),
-    "queues": Ours(
+    "findings": Ours(
         "* * * * *",
-        "Look for backlogs, old tasks and queues without a worker",
-        {
-            "backlog": Option(
-                at_least_one, "More ready tasks than that are a problem; the default is 1000."
-            ),
-            "oldest_ready": Option(
-                positive, 'A task that is ready for longer is a problem; the default is "15m".'
-            ),
-            "unattended": Option(
-                parse_duration, 'A queue without a worker for longer is one; the default is "2m".'
-            ),
-        },
+        "Look for what needs a person, and keep the book of findings",
+        {},
         60.0,
-        "QueueBacklog",
-    ),
-    "schedule": Ours(
-        "*/5 * * * *",
-        "Look for missed ticks and lost runs of every job",
-        {"late": Option(positive, 'A tick later than that is missed; the default is "10m".')},
-        60.0,
-        "MissedTick",
     ),
     "prune": Ours(
         "17 3 * * *",
@@ -152,10 +132,16 @@ OURS: dict[str, Ours] = {
     ),
     "history": Ours(
         "7 4 * * *",
-        "Delete our own rows past their retention: runs, rescues, processes",
+        "Delete our own rows past their retention: runs, rescues, findings, processes",
         {},
         HOUR,
     ),
+}
+
+# Jobs of ours that are no more, and what to set instead.
+REPLACED = {
+    "queues": "QueueBacklog and UnattendedQueue",
+    "schedule": "MissedTick and JobFailed",
 }
 
 _KEYS: dict[str, Option] = {
@@ -206,6 +192,8 @@ def read(raw: object, reader: Reader, where: str) -> dict[str, Job]:
 def _hint(name: object) -> str:
     if isinstance(name, str) and name in OURS:
         return f'Its default schedule is "{OURS[name].expression}".'
+    if name in REPLACED:
+        return 'Leave it out, or set the job "findings".'
     return 'A job of your own is {"command": "check_token_expiry", "schedule": "0 6 * * *"}.'
 
 
@@ -221,6 +209,11 @@ def _read_one(
     if ours is not None and kinds:
         raise ValueError(
             f'{where} is a job of ours; give your {kinds[0]} another name than "{name}".'
+        )
+    if name in REPLACED and not kinds:
+        raise ValueError(
+            f'{where} is no more: the job "findings" looks for that; its thresholds are those of '
+            f'{REPLACED[name]} in ARGUS_MAINT["FINDINGS"].'
         )
     if ours is None and len(kinds) != 1:
         near = did_you_mean(name, OURS)

@@ -19,7 +19,8 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connections
-from django.db.models import Count, Min, Q, QuerySet
+from django.db.models import Case, Count, F, Min, Q, QuerySet, When
+from django.db.models.functions import Greatest
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult, get_date_max
 
@@ -185,19 +186,24 @@ class QueueCounts:
     ready: int
     scheduled: int
     running: int
-    oldest_ready_at: datetime | None  # host time of the enqueuer
+    oldest_ready_at: datetime | None  # when it was enqueued, or due; host time of the enqueuer
 
 
 def queue_counts(using: str) -> list[QueueCounts]:
     """READY and RUNNING by queue, from the indexes that hold only such rows."""
     table = DBTaskResult.objects.using(using).order_by()
     due = Q(run_after=get_date_max()) | Q(run_after__lte=timezone.now())
+    # A task that was enqueued yesterday for now has not waited since yesterday.
+    since = Case(
+        When(run_after=get_date_max(), then=F("enqueued_at")),
+        default=Greatest("enqueued_at", "run_after"),
+    )
     counts: dict[tuple[str, str], dict[str, Any]] = {}
     ready = table.filter(status=READY).values("backend_name", "queue_name")
     for row in ready.annotate(
         due=Count("pk", filter=due),
         later=Count("pk", filter=~due),
-        oldest=Min("enqueued_at", filter=due),
+        oldest=Min(since, filter=due),
     ):
         counts[row["backend_name"], row["queue_name"]] = {
             "ready": row["due"],

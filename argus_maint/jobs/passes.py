@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from argus_maint.conf import get_settings
 from argus_maint.conf_jobs import Job
 from argus_maint.exceptions import ArchiveError, JobError, JobStopped
 
@@ -62,12 +63,14 @@ def history(given: Pass) -> Report:
 
 def _pruned(given: Pass, **values: Any) -> Report:
     from argus_maint.jobs import prune as job
+    from argus_maint.jobs.detect.schedule import ARCHIVE_FAILED
 
-    order = job.order_of(given.using, tell=given.go_on, **values)
     try:
+        order = job.order_of(given.using, tell=given.go_on, **values)
         made = job.prune(order)
     except ArchiveError as error:
-        raise JobError(str(error)) from error
+        folder = get_settings().prune.archive or ""
+        raise JobError(str(error), {ARCHIVE_FAILED: folder or True}) from error
     report = {
         "rows": made.rows,
         "deleted": dict(made.deleted),
@@ -99,15 +102,8 @@ def storage(given: Pass) -> Report:
     return report
 
 
-def queues(given: Pass) -> Report:
-    """Look for backlogs, old tasks and queues without a worker."""
-    from argus_maint.jobs import queues as job
+def findings(given: Pass) -> Report:
+    """Look for what needs a person, and keep the book of findings."""
+    from argus_maint.jobs import detect
 
-    return job.look(given.using, given.options)
-
-
-def schedule(given: Pass) -> Report:
-    """Look for missed ticks and lost runs."""
-    from argus_maint.jobs import schedule as job
-
-    return job.look(given.using, given.jobs, given.options.get("late", job.LATE))
+    return detect.make(given.using, given.noticed_by, given.jobs)

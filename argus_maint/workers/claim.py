@@ -10,6 +10,10 @@ worker that freezes in the middle leaves no transaction open that hides a READY 
 
 On each the UPDATE also demands that the worker's own registration has not ended,
 so no task can be taken under an id that others believe dead.
+
+What is paused is left alone by the same statement (``workers.pauses``). On SQLite, where
+the two are apart, the UPDATE asks again, and for the queue too: the task may have been
+moved in between.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from django_tasks_db.models import DBTaskResult
 
 from argus_maint.backends.database import READY, RUNNING
 from argus_maint.models import Process
+from argus_maint.workers import pauses
 
 RACES = 20  # lost races in a row before the caller looks after its other duties
 
@@ -35,11 +40,12 @@ class LostRace(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Queues:
-    """Which tasks a worker takes."""
+    """Which tasks a worker takes. ``worker`` is its supervisor's name, which may be drained."""
 
     backend_name: str
     names: tuple[str, ...]
     excluded: tuple[str, ...] = ()
+    worker: str = ""
 
     def ready(self, using: str) -> QuerySet[DBTaskResult]:
         """READY and due, best first."""
@@ -48,7 +54,13 @@ class Queues:
             rows = rows.filter(queue_name__in=self.names)
         if self.excluded:
             rows = rows.exclude(queue_name__in=self.excluded)
-        return rows
+        return self.open(rows, using)
+
+    def open(self, rows: QuerySet[DBTaskResult], using: str) -> QuerySet[DBTaskResult]:
+        """Those whose queue is not paused; none where the worker is drained."""
+        # NOT IN, which the database works out once, and not once for each row.
+        rows = rows.exclude(queue_name__in=pauses.paused_queues(self.backend_name, using))
+        return rows.exclude(pauses.drained(self.worker, using)) if self.worker else rows
 
 
 def _registered(worker_id: str, using: str) -> Exists:
@@ -122,10 +134,10 @@ def _claim_in_block(queues: Queues, worker_id: str, using: str) -> DBTaskResult 
 def _claim_guarded(queues: Queues, worker_id: str, using: str) -> DBTaskResult | None:
     """One try: the row claimed (RUNNING), the row lost to another (READY), or None."""
     row = queues.ready(using).first()
-    return row and _take(row, worker_id, using)
+    return row and _take(row, queues, worker_id, using)
 
 
-def _take(row: DBTaskResult, worker_id: str, using: str) -> DBTaskResult:
+def _take(row: DBTaskResult, queues: Queues, worker_id: str, using: str) -> DBTaskResult:
     before = row.worker_ids
     values: dict[str, Any] = {
         "status": RUNNING,
@@ -134,9 +146,13 @@ def _take(row: DBTaskResult, worker_id: str, using: str) -> DBTaskResult:
         "worker_ids": [*(before if isinstance(before, list) else [before]), worker_id],
     }
     rows = DBTaskResult.objects.using(using).filter(
-        _registered(worker_id, using), pk=row.pk, status=READY, worker_ids=before
+        _registered(worker_id, using),
+        pk=row.pk,
+        status=READY,
+        worker_ids=before,
+        queue_name=row.queue_name,
     )
-    if rows.update(**values):
+    if queues.open(rows, using).update(**values):
         for name, value in values.items():
             setattr(row, name, value)
     return row

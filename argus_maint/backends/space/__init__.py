@@ -1,7 +1,8 @@
 """How much space the task table takes on this database, and how much of it is free.
 
 ``look(using)`` answers with a ``Space`` from the database's own figures: no look ever
-counts the rows of a big table, and none waits for a lock.
+counts the rows of a big table, and none waits for a lock. ``glance(using)`` has two of
+them, for a look every minute.
 
 - SQLite (``sqlite``): the file's pages, and the bytes of each table and index from
   ``dbstat`` where SQLite has it and the file is small enough to be read whole.
@@ -22,8 +23,18 @@ from argus_maint.backends.space.figures import (
     Space,
     SqliteFile,
 )
+from argus_maint.backends.space.glance import Glance, glance
 
-__all__ = ["DeadRows", "IndexSpace", "LongTransaction", "Space", "SqliteFile", "look"]
+__all__ = [
+    "DeadRows",
+    "Glance",
+    "IndexSpace",
+    "LongTransaction",
+    "Space",
+    "SqliteFile",
+    "glance",
+    "look",
+]
 
 _LOOKS = {"sqlite": sqlite.look, "postgresql": postgres.look, "mysql": mariadb.look}
 

@@ -119,6 +119,20 @@ def look(using: str) -> Space:
     return space
 
 
+def emptiness(connection: Any) -> tuple[int, float, float]:
+    """The table's bytes, and the shares of it that are empty and of dead rows."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TABLE, [regclass(connection)])
+        table, _, heap, tuples, live, dead, *_, block, width = cursor.fetchone()
+    empty = 0.0
+    rows = (live or 0) + (dead or 0)
+    if width is not None and tuples >= 0 and heap:
+        # What has come since the last ANALYZE is in the counters only.
+        filled = _heap_bytes(max(int(tuples), rows), float(width), block)
+        empty = max(0.0, 1 - filled / heap)
+    return table, empty * heap / max(1, table), (dead or 0) / max(1, rows)
+
+
 def long_transactions(connection: Any, seconds: float) -> list[LongTransaction]:
     """Transactions that have kept dead rows alive for so long, the oldest first."""
     with connection.cursor() as cursor:

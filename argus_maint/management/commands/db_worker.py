@@ -13,6 +13,7 @@ import re
 import sys
 import threading
 from argparse import ArgumentParser, ArgumentTypeError
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 from uuid import uuid4
@@ -158,7 +159,7 @@ class Command(WrongJobsApart, StockCommand):
         reload = self._reload(options)
         host, incarnation = this_host(), new_incarnation()
         name = options["worker_id"] or f"{host.hostname[:40]}-{incarnation[:6]}"
-        queues = self._queues(options)
+        queues = replace(self._queues(options), worker=name)
         common = {key: options[key] for key in ("batch", "max_tasks")}
         common |= {"name": name, "incarnation": incarnation, "beat": beat}
         of_worker = ("interval", "startup_delay", "max_rss", "time_limit")
@@ -168,7 +169,7 @@ class Command(WrongJobsApart, StockCommand):
         limits = SupervisorOptions(
             processes=options["processes"], grace=options["grace"], lease=lease, **common
         )
-        info = self._info(queues, options["processes"], reload)
+        info = self._info(queues, options["processes"], reload, options["batch"])
         group = Group(uuid4(), name, host, lease, info)
         crew = _Crew(group, worker_options, config.process_retention)
         close_all()
@@ -186,7 +187,7 @@ class Command(WrongJobsApart, StockCommand):
         if status:
             sys.exit(status)
 
-    def _info(self, queues: Queues, processes: int, reload: bool) -> dict[str, Any]:
+    def _info(self, queues: Queues, processes: int, reload: bool, batch: bool) -> dict[str, Any]:
         """What the rows of the processes say about them."""
         return {
             "queues": list(queues.names),
@@ -194,6 +195,7 @@ class Command(WrongJobsApart, StockCommand):
             "backend": queues.backend_name,
             "processes": processes,
             "reload": reload,
+            "batch": batch,
             "python": sys.version.split()[0],
             "django": get_version(),
             "django_tasks_db": version("django-tasks-db"),

@@ -123,6 +123,16 @@ def add_backend(parser: Arguments) -> None:
     )
 
 
+def add_backend_of_queue(parser: Arguments) -> None:
+    """``--backend``, where one is meant and not a narrower choice."""
+    parser.add_argument(
+        "--backend",
+        type=name,
+        metavar="ALIAS",
+        help="The alias of the setting TASKS whose queue it is (default: default).",
+    )
+
+
 def name(text: str) -> str:
     """A name that is not empty: a script's unset variable must not come to mean all."""
     if not text.strip(" ,"):
@@ -172,6 +182,16 @@ def count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
+
+
+def finding_code(text: str) -> str:
+    """A code of a finding."""
+    from argus_maint.conf_findings import CODES
+
+    if text not in CODES:
+        near = did_you_mean(text, CODES) or f" It must be one of {', '.join(CODES)}."
+        raise ArgumentTypeError(f"there is no finding {text!r};{near}")
+    return text
 
 
 def interval(text: str) -> float:

@@ -1,0 +1,208 @@
+"""``maint findings``, and what ``ack`` and ``resolve`` share with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import CommandError
+from django.db import Error
+from rich.text import Text
+
+from argus_maint.conf_findings import CODES
+from argus_maint.database import TRANSIENT, in_plain_words, is_locked
+from argus_maint.dbtime import db_now
+from argus_maint.findings import book
+from argus_maint.findings.book import Outcome
+from argus_maint.management.maint.arguments import Arguments, add_json, age
+from argus_maint.management.maint.context import Context
+from argus_maint.models import Finding
+from argus_maint.observe import findings as shown
+from argus_maint.observe.screen import BAD, DIM, GOOD, styled
+from argus_maint.options import did_you_mean
+from argus_maint.workers.identity import operator
+
+NAME = "findings"
+OPTIONAL = "code"
+SUMMARY = "what needs a person, since when, and what to do"
+HELP = """\
+List the findings that are open: the most urgent first, each with the command that
+shows its runbook. One that is acknowledged (`maint ack`) is listed too, and does not
+count for the exit status.
+
+The job `findings` makes a pass a minute, and so does every db_worker where nobody
+else does. A finding opens when so many passes in a row have seen it, and closes when
+so many have not (the setting FINDINGS). --look makes a pass now, which counts."""
+EXAMPLES = """\
+examples:
+  manage.py maint findings
+  manage.py maint findings --look
+  manage.py maint findings UnattendedQueue --json | jq '.findings[].evidence'
+  manage.py maint findings --closed --since 24h
+
+exit status: 0 none is open, or all that are open are acknowledged; 1 some are open, or
+it could not look; 2 wrong arguments"""
+
+
+@dataclass(slots=True)
+class Looked:
+    """What a pass by hand came to. Without an outcome it could not be written down."""
+
+    seen: Any  # argus_maint.jobs.detect.Seen
+    outcome: Outcome | None
+    trouble: str = ""
+
+
+def add_arguments(parser: Arguments) -> None:
+    """Options of this subcommand."""
+    parser.add_argument("code", nargs="?", metavar="CODE", help="Only this code, as StuckTask.")
+    parser.add_argument("--look", action="store_true", help="Make a pass first.")
+    parser.add_argument(
+        "--closed", action="store_true", help="Those that are over instead, the last first."
+    )
+    parser.add_argument(
+        "--since",
+        type=age,
+        metavar="AGE",
+        help="With --closed: that closed within 24h or 7d, for example (default: 7d).",
+    )
+    add_json(parser, "findings")
+
+
+def known_code(text: str) -> str:
+    """A code that there is."""
+    if text in CODES:
+        return text
+    near = did_you_mean(text, CODES)
+    line = f"there is no code {text!r}.{near} There are: {', '.join(CODES)}"
+    raise CommandError(line, returncode=2)
+
+
+def run(context: Context, options: dict[str, Any]) -> int:
+    """List them."""
+    code = known_code(options["code"]) if options["code"] else ""
+    if options["since"] and not options["closed"]:
+        raise CommandError("--since goes with --closed.", returncode=2)
+    looked = _look(context) if options["look"] else None
+    using, now = context.using, db_now(context.using)
+    if options["closed"]:
+        since = now - timedelta(seconds=options["since"] or 7 * 86_400)
+        findings = book.closed(using, since, code)
+    else:
+        findings = book.open_findings(using, code)
+    if options["json"]:
+        context.json(document(NAME, findings, looked, code))
+    else:
+        context.show(_page(findings, looked, code, now, closed=options["closed"]))
+    return _status(book.open_findings(using, code), looked, code, now)
+
+
+def _look(context: Context) -> Looked:
+    from argus_maint.jobs import detect
+
+    seen = detect.observe(context.using)
+    for code, error in seen.errors.items():
+        context.note(styled(f"could not look for {code}: {error}", BAD))
+    try:
+        outcome = book.record(seen.observations, seen.looked_for, operator(), context.using)
+    except Error as error:
+        if not (isinstance(error, TRANSIENT) and is_locked(error)):
+            raise
+        trouble = f"what follows is not recorded. {in_plain_words(error)}"
+        context.note(styled(trouble, BAD))
+        return Looked(seen, None, trouble)
+    return Looked(seen, outcome)
+
+
+def _status(open_: Sequence[Finding], looked: Looked | None, code: str, now: Any) -> int:
+    if looked is not None and (looked.seen.errors or looked.outcome is None):
+        return 1
+    return int(any(not book.is_acked(each, now) for each in open_))
+
+
+def document(
+    kind: str,
+    findings: Sequence[Finding],
+    looked: Looked | None = None,
+    code: str = "",
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """The JSON form."""
+    look = None
+    if looked is not None:
+        outcome = looked.outcome or Outcome()
+        look = {
+            "recorded": looked.outcome is not None,
+            "trouble": looked.trouble,
+            "opened": [str(each) for each in outcome.opened],
+            "closed": [str(each) for each in outcome.closed],
+            "seen": [
+                shown.observation_as_dict(each)
+                for each in looked.seen.observations
+                if code in ("", each.code)
+            ],
+            "errors": looked.seen.errors,
+        }
+    return {
+        "kind": f"argus_maint.{kind}",
+        "version": 1,
+        "dry_run": dry_run,
+        "look": look,
+        "findings": [shown.as_dict(each) for each in findings],
+    }
+
+
+def _page(
+    findings: Sequence[Finding], looked: Looked | None, code: str, now: Any, *, closed: bool
+) -> list[Text]:
+    lines: list[Text] = []
+    if looked is not None and not closed:
+        known = {each.fingerprint for each in findings} if looked.outcome is not None else set()
+        for each in looked.seen.observations:
+            if code in ("", each.code) and each.fingerprint not in known:
+                lines += shown.observation_lines(each)
+        if lines and looked.outcome is not None:
+            lines = [styled("seen, and not open yet:", DIM), *lines, Text()]
+    if not findings and (looked is None or looked.outcome is not None):
+        word = "nothing has closed" if closed else "nothing is open"
+        return [*lines, styled(word, DIM if closed or lines else GOOD)]
+    return lines + [line for each in findings for line in shown.lines(each, now)]
+
+
+# -- ack and resolve --------------------------------------------------------------------
+
+
+def add_which(parser: Arguments) -> None:
+    """``CODE [OBJECT]`` and ``--why``."""
+    parser.add_argument("code", metavar="CODE", help="Such as StuckTask.")
+    parser.add_argument(
+        "object",
+        nargs="?",
+        metavar="OBJECT",
+        help="What it is about, as `maint findings` shows it (default: all of that code).",
+    )
+    parser.add_argument("--why", metavar="TEXT", help="A reason, kept on record.")
+
+
+def reason(options: dict[str, Any]) -> str:
+    """The reason, which must be given."""
+    why = (options["why"] or "").strip()
+    if not why:
+        raise CommandError("Say why: --why TEXT. It is kept on record.", returncode=2)
+    return why
+
+
+def chosen(context: Context, options: dict[str, Any]) -> list[Finding]:
+    """The open findings that are meant; one line where there are none."""
+    code, object_ = known_code(options["code"]), options["object"]
+    found = book.open_findings(context.using, code, object_)
+    if found:
+        return found
+    others = [each.object for each in book.open_findings(context.using, code) if each.object]
+    what = code if object_ is None else f"{code} {object_}"
+    line = f"No finding {what} is open."
+    if others:
+        line += f"{did_you_mean(object_ or '', others)} Open are: {', '.join(others)}"
+    raise CommandError(line)
