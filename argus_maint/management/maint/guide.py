@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.db import Error, connections
 
@@ -164,5 +165,5 @@ def _keep(context: Context, opened: Opened, walk: Walk) -> None:
     try:
         subject = f"{opened.page.name} {object}".rstrip()
         timeline.keep_act(context.using, subject, operator(), details)
-    except Error as error:
+    except (Error, ImproperlyConfigured) as error:
         context.note(styled(f"Only the timeline knows of this walk. {in_plain_words(error)}", WARN))
