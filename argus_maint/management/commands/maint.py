@@ -29,6 +29,7 @@ SUBCOMMANDS = (
     *("rescue", "tasks", "requeue", "fail", "history"),
     *("pause", "resume", "drain"),
     *("prune", "archive", "storage", "jobs", "run", "tick", "units", "crontab"),
+    "drill",
 )
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
