@@ -132,7 +132,7 @@ OURS: dict[str, Ours] = {
     ),
     "history": Ours(
         "7 4 * * *",
-        "Delete our own rows past their retention: runs, rescues, processes",
+        "Delete our own rows past their retention: runs, rescues, findings, processes",
         {},
         HOUR,
     ),

@@ -81,8 +81,9 @@ def _how(process: Process) -> str:
 
 def _loops(look: Look) -> dict[str, list[Process]]:
     """Deaths of workers by supervisor, where they are many; the newest first."""
+    # Not by their state: most rows have ended, and SQLite would look all of them up by it.
     rows = Process.objects.using(look.using).filter(
-        state=Process.State.ENDED, kind=Process.Kind.WORKER, ended_at__gte=look.since("DeadWorker")
+        kind=Process.Kind.WORKER, ended_at__gte=look.since("DeadWorker")
     )
     resolved = look.resolved("DeadWorker")
     found: defaultdict[str, list[Process]] = defaultdict(list)

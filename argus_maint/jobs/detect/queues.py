@@ -57,9 +57,7 @@ def _deserted(look: Look) -> list[str]:
 
 def _last_worker(look: Look, alias: str) -> Process | None:
     """The last worker that was to stay; its row is kept for some days."""
-    ended = Process.objects.using(look.using).filter(
-        state=Process.State.ENDED, ended_at__isnull=False
-    )
+    ended = Process.objects.using(look.using).filter(ended_at__isnull=False)
     for each in [*look.status.census.living[::-1], *ended.order_by("-ended_at")[:RECENT]]:
         mine = each.kind == Process.Kind.WORKER and each.info.get("backend") == alias
         if mine and not each.info.get("batch"):

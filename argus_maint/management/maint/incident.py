@@ -108,7 +108,7 @@ def _write(name: str, draft: str) -> None:
     """Into a new file, which only its maker may read: errors of jobs may hold secrets."""
     try:
         file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(file, "w", encoding="utf-8") as out:  # noqa: PTH123 - a descriptor
+        with os.fdopen(file, "w", encoding="utf-8") as out:
             out.write(draft)
     except FileExistsError as error:
         raise CommandError(f"{name} is there already: name another --output.") from error
