@@ -163,7 +163,6 @@ _ALL = (
             "A task was enqueued later than now: on whose clock?",
         ),
         site.clock_skew,
-        beside=("DeadWorker",),
     ),
     Fault(
         "archive-failed",
