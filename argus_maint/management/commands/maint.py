@@ -30,6 +30,7 @@ SUBCOMMANDS = (
     *("release", "discard", "move", "priority"),
     *("pause", "resume", "drain"),
     *("prune", "archive", "storage", "jobs", "run", "tick", "units", "crontab"),
+    "drill",
 )
 UNCHECKED = ("doctor", "runbook", "incident")  # they help where settings are wrong
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
