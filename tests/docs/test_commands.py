@@ -49,3 +49,12 @@ def test_a_page_says_every_exit_status(each: Described) -> None:
 
 def test_django_s_own_options_are_left_out() -> None:
     assert not any("--no-color" in page.replace(commands.FOOT, "") for page in PAGES.values())
+
+
+def test_a_paragraph_that_is_laid_out_stays_as_it_is() -> None:
+    assert commands._paragraph("    one line\n    of code") == "```text\none line\nof code\n```"
+    assert (
+        commands._paragraph("list   a thing\ngrep   it")
+        == "```text\nlist   a thing\ngrep   it\n```"
+    )
+    assert commands._paragraph("two\nlines *here*") == "two lines \\*here\\*"

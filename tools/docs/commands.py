@@ -89,8 +89,8 @@ def _index(every: list[Described]) -> str:
     return page(
         "# Commands",
         "These pages are made from the code: each says what `--help` says. "
-        "All commands are run as `python manage.py NAME`. Every subcommand of `maint` answers "
-        "wrong arguments in one line, with exit status 2.",
+        "All commands are run as `python manage.py NAME`. Wrong arguments are answered in one "
+        "line that says what would be right.",
         table(["command", "what it does"], rows),
         FOOT,
     )
@@ -141,8 +141,8 @@ def _paragraphs(text: str) -> list[str]:
 
 
 def _paragraph(text: str) -> str:
-    """A paragraph, or as it stands where it is laid out in columns."""
-    if re.search(r"\S {2,}\S", text) and "\n" in text:
+    """A paragraph, or as it stands where it is indented or laid out in columns."""
+    if text.startswith(" ") or (re.search(r"\S {2,}\S", text) and "\n" in text):
         return block(dedent(text).rstrip())
     return prose(text)
 

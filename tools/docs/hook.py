@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,20 @@ from mkdocs.structure.files import File, Files  # noqa: E402
 from tools.docs import commands, fences, runbooks, schemas, settings  # noqa: E402
 
 CHANGELOG = "changelog.md"
+GUIDE = "operating.md"
 
 
 def on_config(config: Any) -> Any:
-    """Put the pages that are made into the navigation, and take our ``console`` blocks."""
+    """Put every page into the navigation, and take our ``console`` blocks.
+
+    Pages that are made come after the index of their kind, and pages of docs/ that mkdocs.yml
+    does not place come with the operating guide.
+    """
     for index, pages in _indexed().items():
         _extend(config.nav, index, list(pages))
+    placed = json.dumps(config.nav)
+    others = [path.name for path in sorted((ROOT / "docs").glob("*.md"))]
+    _extend(config.nav, GUIDE, [name for name in others if f'"{name}"' not in placed])
     console: dict[str, Any] = {"name": "console", "class": "console"}
     console |= {"format": fences.console, "validator": fences.takes_title}
     config.mdx_configs.setdefault("pymdownx.superfences", {})["custom_fences"] = [console]
@@ -44,11 +53,15 @@ def _indexed() -> dict[str, dict[str, str]]:
 
 def _extend(nav: list[Any], index: str, pages: list[str]) -> None:
     for entry in nav:
-        inner = next(iter(entry.values())) if isinstance(entry, dict) else None
+        inner = _target(entry)
         if isinstance(inner, list):
-            if index in inner:
+            if any(_target(each) == index for each in inner):
                 inner.extend(path for path in pages if path != index)
             _extend(inner, index, pages)
+
+
+def _target(entry: Any) -> Any:
+    return next(iter(entry.values())) if isinstance(entry, dict) else entry
 
 
 def on_files(files: Files, config: Any) -> Files:
