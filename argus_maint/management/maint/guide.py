@@ -56,7 +56,8 @@ class Person:
 
     def after(self, step: Step, outcome: Outcome) -> Answer:
         """Say how it went; ask where it was not as the page says."""
-        took = span(outcome.seconds)
+        tries = f", {outcome.tries} tries" if outcome.tries > 1 else ""
+        took = span(outcome.seconds) + tries
         if outcome.held:
             self.context.show([join(styled("as the page says", GOOD), styled(f"  {took}", DIM))])
             return Answer.RUN
