@@ -28,10 +28,11 @@ NAME = "drill"
 OPTIONAL = "code"
 SUMMARY = "practise a runbook: a fault in a throw-away project, and the clock runs"
 HELP = """\
-Make a small shop in a folder of its own, with workers and a scheduler, break it, and time
-how long it takes you to put it right. It does not say what it broke, unless you name a
-CODE. The clock stops when all holds that the runbook's Verify says. Work in another
-terminal; this one waits. When it ends, all that ran there is ended and the folder removed.
+Make a small shop in a folder of its own, with workers and a scheduler, break it, and
+time how long it takes you to put it right. It does not say what it broke, unless you
+name a CODE. The clock stops when all holds that the runbook's Verify says. Work in
+another terminal; this one waits. When it ends, all that ran there is ended, and the
+folder removed.
 
 It never touches the database of this site: the shop has a SQLite file of its own."""
 EXAMPLES = """\
