@@ -14,8 +14,9 @@ Options, with their defaults. An age is a duration as everywhere in the setting,
         "quarantined": None,    # FAILED with TaskQuarantined: somebody has to look
         "queues": {"bulk": {"successful": "1d"}},
         "tasks": {"shop.tasks.sync_*": {"successful": "1h"}},
-        "ledger": "365d",       # our own record of rescues and levers
+        "ledger": "365d",       # our own record of rescues, levers and acts
         "runs": "30d",          # and of jobs: what each tick came to
+        "findings": "90d",      # and of findings, after they have closed
     }
 
 A task's pattern wins over its queue, and its queue over the rest, key by key; of two
@@ -46,6 +47,7 @@ OWN: dict[str, Option] = {
         parse_duration, 'How long the record of rescues is kept; the default is "365d".'
     ),
     "runs": Option(parse_duration, 'How long the record of jobs is kept; the default is "30d".'),
+    "findings": Option(parse_duration, 'How long closed findings are kept; the default is "90d".'),
 }
 
 
@@ -60,6 +62,7 @@ class Retention:
     tasks: tuple[tuple[str, Ages], ...] = ()  # from the least to the most specific
     ledger: float = 365 * DAY
     runs: float = 30 * DAY
+    findings: float = 90 * DAY
 
     def age(self, kind: str, queue: str, path: str) -> float | None:
         """Seconds that a finished task is kept; None: for ever."""

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from django.db.models import TextChoices
 
-from argus_maint.models import LedgerEntry, Process, Run
+from argus_maint.models import Finding, LedgerEntry, Process, Run
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs/operating.md").read_text(encoding="utf-8")
 LEVELS = {"debug", "info", "warning", "error", "exception"}
 # What a name that is put together may end in: ``task.{action}``.
-ENDINGS = ("requeued", "failed", "quarantined")
+ENDINGS = ("requeued", "failed", "quarantined", "discarded", "moved", "prioritized")
 
 
 def _events() -> set[str]:
@@ -70,6 +70,7 @@ def test_the_page_explains_every_word() -> None:
         LedgerEntry.Verdict,
         LedgerEntry.Action,
         Run.State,
+        Finding.State,
     ]
     words = {value for each in choices for value in each.values}
     reasons = {"crashed", "lost", "overdue", "stuck", "manual", "shutdown", "stopped", "receivers"}

@@ -55,6 +55,13 @@ def running_under(name: str) -> list[str]:
     return [str(pk) for pk, worker_ids in rows if worker_ids[-1:] == [name]]
 
 
+def a_finished_task() -> str:
+    """The id of the last one that ended."""
+    from django_tasks_db.models import DBTaskResult
+
+    return str(DBTaskResult.objects.finished().order_by("-finished_at")[0].pk)
+
+
 def living(name: str, kind: str) -> int:
     """How many processes of that name and kind are registered, and neither ending nor ended."""
     from argus_maint.models import Process
@@ -131,7 +138,7 @@ def date_ahead(ids: list[str], seconds: float) -> None:
 CALLS: dict[str, Callable[..., Any]] = {
     each.__name__: each
     for each in (
-        *(enqueue, statuses, running_under, living, ledger),
+        *(enqueue, statuses, running_under, a_finished_task, living, ledger),
         *(last_ran, add_finished, delete_most, date_ahead),
     )
 }

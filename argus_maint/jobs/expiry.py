@@ -24,7 +24,7 @@ from argus_maint.backends.walk import Condition, Source, Walk, any_of, one_of
 from argus_maint.conf import get_settings
 from argus_maint.dbtime import db_now
 from argus_maint.exceptions import TaskQuarantined
-from argus_maint.models import LedgerEntry, Process, Run
+from argus_maint.models import Act, Finding, LedgerEntry, Process, Run
 from argus_maint.retention import Retention
 from argus_maint.scheduling.ledger import to_column, utc_now
 
@@ -148,8 +148,18 @@ def own_steps(using: str) -> Iterator[Step]:
     config, now = get_settings(), db_now(using)
     quote = connections[using].ops.quote_name
     ledger = Source(quote(LedgerEntry._meta.db_table), "acted_at")
+    acts = Source(quote(Act._meta.db_table), "acted_at")
     until = now - timedelta(seconds=config.retention.ledger)
     yield Step("", ledger, None, until, Condition())
+    yield Step("", acts, None, until, Condition())
+    closed = Source(
+        quote(Finding._meta.db_table),
+        "closed_at",
+        "id",
+        Condition("state = %s", (Finding.State.CLOSED.value,)),
+    )
+    until = now - timedelta(seconds=config.retention.findings)
+    yield Step("", closed, None, until, Condition())
     # A process that still owns a RUNNING task stays: its row is the evidence against it.
     ended = Condition("state = %s", (Process.State.ENDED.value,))
     processes = Source(quote(Process._meta.db_table), "ended_at", "id", ended)

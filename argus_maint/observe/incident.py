@@ -50,7 +50,6 @@ class Incident:
     tasks: Counter[tuple[str, str]] = field(default_factory=Counter)  # action, path
     cut: set[str] = field(default_factory=set)  # of what there was too much
     notes: list[str] = field(default_factory=list)
-    files: set[str] = field(default_factory=set)  # timelines that were read
 
 
 def gather(since: datetime, until: datetime, using: str, code: str = "") -> Incident:
@@ -100,7 +99,8 @@ def _add_acts(incident: Incident, using: str) -> None:
         why = f": {text(act.why)}" if act.why else ""
         result = ""
         if act.verb == "runbook" and isinstance(act.details, dict):
-            result = f" ({text(str(act.details.get('result', '')))})"
+            known = [str(act.details.get(key, "")) for key in ("result", "timeline")]
+            result = f" ({'; '.join(map(text, filter(None, known)))})"
         what = f"{text(act.by)}: {text(act.verb)} {text(act.subject)}{result}{why}"
         incident.events.append(Event(utc(act.acted_at), what))
 
@@ -157,7 +157,6 @@ def add_timeline(incident: Incident, path: Path) -> None:
         except (KeyError, ValueError):
             continue
         incident.events.append(Event(at, _of_line(line)))
-    incident.files.add(str(path))
 
 
 def _of_line(line: dict[str, Any]) -> str:
@@ -242,7 +241,9 @@ def utc(moment: datetime) -> datetime:
 
 def text(value: str) -> str:
     """As plain text of Markdown, on one line."""
-    return re.sub(r"([\\`*_\[\]<>|#~&!])", r"\\\1", clean(value))
+    # An underscore within a word, as in a task's path, is no mark.
+    marks = r"([\\`*\[\]<>|~&]|(?<![^\W_])_|_(?![^\W_]))"
+    return re.sub(marks, r"\\\1", clean(value))
 
 
 def code(value: str) -> str:

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def of_the_site(**jobs: Any) -> Any:
-    off = {name: {"enabled": False} for name in ("rescue", "queues", "schedule")}
+    off = {name: {"enabled": False} for name in ("rescue", "findings")}
     return override_settings(ARGUS_MAINT={"RESCUE": {}, "JOBS": {**off, **jobs}})
 
 
@@ -60,7 +60,7 @@ def overdue(name: str, minutes: int = 1) -> None:
 # -- every kind of job ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["rescue", "queues", "schedule", "prune", "storage", "history"])
+@pytest.mark.parametrize("name", ["rescue", "findings", "prune", "storage", "history"])
 def test_each_job_of_ours_runs_and_reports(name: str) -> None:
     code, document = as_json("run", name)
     validate("run", document)
@@ -93,60 +93,30 @@ def test_rescue_gives_back_the_task_of_a_dead_worker() -> None:
     assert lost.status == "READY"
 
 
-def test_queues_tells_of_tasks_that_nobody_takes_and_exits_1() -> None:
+def test_findings_tells_of_what_is_open_and_exits_1_until_somebody_knows() -> None:
     rows.task(age=1200)
-    code, document = as_json("run", "queues")
-    problems = document["runs"][0]["report"]["problems"]
+    assert maint("run", "findings")[0] == 0  # seen once
+    code, document = as_json("run", "findings")
+    report = document["runs"][0]["report"]
     assert (code, document["runs"][0]["state"]) == (1, "done")
-    assert {each["code"] for each in problems} == {"old", "unattended"}
-    code, said = maint("run", "queues")
-    assert "1 ready in default, no worker for 20m" in said
+    assert (report["opened"], report["closed"]) == (["NoWorkers default"], [])
+    assert [each["code"] for each in report["problems"]] == ["NoWorkers"]
+    code, said = maint("run", "findings")
+    assert (code, "NoWorkers default: no worker is running; 1 ready" in said) == (1, True)
+    maint("ack", "NoWorkers", "--for=1h", "--why=known")
+    assert maint("run", "findings")[0] == 0
 
 
-def test_queues_finds_nothing_where_workers_keep_up() -> None:
-    rows.process("w", queues=("*",))
-    rows.task(age=100)
-    assert maint("run", "queues")[0] == 0
-
-
-def test_schedule_tells_of_a_job_that_nobody_runs_that_failed_or_that_takes_too_long() -> None:
-    overdue("rescue", minutes=30)
-    Run.objects.create(
-        job="queues", tick=rows.ago(60), state="failed", started_at=rows.ago(60), error="no disk"
-    )
-    Run.objects.create(job="prune", running="prune", started_at=rows.ago(7 * 3600))
-    Run.objects.create(job="prune", tick=rows.ago(9), state="skipped", started_at=rows.ago(9))
-    code, document = as_json("run", "schedule")
-    found = {(each["job"], each["code"]) for each in document["runs"][0]["report"]["problems"]}
-    assert code == 1
-    assert found == {("rescue", "missed"), ("queues", "failed"), ("prune", "overdue")}
-
-
-@pytest.mark.parametrize(
-    ("state", "code"), [("running", "overdue"), ("failed", "failed"), ("lost", "lost")]
-)
-def test_schedule_tells_of_a_run_behind_the_ticks_that_were_skipped_for_it(
-    state: str, code: str
-) -> None:
-    Run.objects.create(
-        job="queues", tick=rows.ago(86_400), state=state, started_at=rows.ago(86_400)
-    )
-    for minutes in (3, 2, 1):
-        at = rows.ago(60 * minutes)
-        Run.objects.create(job="queues", tick=at, state="skipped", started_at=at, finished_at=at)
-    _, document = as_json("run", "schedule")
-    found = {(each["job"], each["code"]) for each in document["runs"][0]["report"]["problems"]}
-    assert found == {("queues", code)}
-
-
-@of_the_site(prune={"options": {"max_second": 1}})
-def test_schedule_tells_of_a_job_that_is_set_wrong() -> None:
-    """A scheduler reads its settings once, and says it once, in a log that has gone by."""
-    code, document = as_json("run", "schedule")
-    (problem,) = document["runs"][0]["report"]["problems"]
-    assert (code, problem["code"]) == (1, "wrong")
-    assert "a job is set wrong, and does not run: " in problem["message"]
-    assert "Did you mean" in problem["message"]
+@pytest.mark.parametrize("name", ["queues", "schedule"])
+def test_a_job_that_is_no_more_is_named_with_what_replaced_it(name: str) -> None:
+    with of_the_site(**{name: {"enabled": False}}):
+        (problem,) = get_settings().job_problems
+        assert (problem.id, 'the job "findings" looks for that' in problem.message) == (
+            *("argus_maint.E004",),
+            True,
+        )
+    with of_the_site(**{name: {"command": "check", "schedule": EVERY_MINUTE}}):
+        assert get_settings().jobs[name].target == "check"  # the site's own may be called so
 
 
 def function(**options: Any) -> Any:
@@ -276,13 +246,13 @@ def test_a_run_that_was_killed_is_taken_over_by_the_next_line_of_the_crontab() -
 
 
 def test_the_list_shows_every_job_its_last_run_and_its_next() -> None:
-    maint("run", "queues")
+    maint("run", "findings")
     code, document = as_json("jobs")
     validate("jobs", document)
     by_name = {each["name"]: each for each in document["jobs"]}
     assert code == 0
-    assert list(by_name) == ["rescue", "queues", "schedule", "prune", "storage", "history"]
-    assert by_name["queues"]["last"]["state"] == "done"
+    assert list(by_name) == ["rescue", "findings", "prune", "storage", "history"]
+    assert by_name["findings"]["last"]["state"] == "done"
     assert by_name["prune"]["last"] is None
     code, said = maint("jobs")
     assert "17 3 * * *" in said
@@ -291,13 +261,13 @@ def test_the_list_shows_every_job_its_last_run_and_its_next() -> None:
 
 def test_the_runs_of_one_job_are_listed_the_newest_first() -> None:
     for _ in range(3):
-        maint("run", "queues")
-    code, document = as_json("jobs", "--job", "queues", "--runs", "2")
+        maint("run", "findings")
+    code, document = as_json("jobs", "--job", "findings", "--runs", "2")
     validate("jobs", document)
     ids = [run["id"] for run in document["runs"]]
     assert ids == sorted(ids, reverse=True)
     assert len(ids) == 2
-    assert "by hand" in maint("jobs", "--job", "queues")[1]
+    assert "by hand" in maint("jobs", "--job", "findings")[1]
 
 
 # -- a person's mistakes --------------------------------------------------------------
@@ -344,7 +314,7 @@ def test_a_wrong_job_stops_no_other_and_says_so_every_time(
     assert code == 1
     assert "wrong minute, '61'" in said
     assert 'no command "chek". Did you mean "check"?' in said
-    code, said = manage("maint", "run", "queues")
+    code, said = manage("maint", "run", "findings")
     assert (code, "argus_maint.E004" in said) == (0, True)
     code, said = manage("maint", "run", "prune")
     assert (code, "wrong minute" in said) == (2, True)

@@ -85,7 +85,7 @@ def test_before_migrate_it_waits_and_says_what_helps(
     monkeypatch.setattr(driver.runner, "fire", failing(error))
     driver.jobs = defaults()
     driver._turn()
-    driver.fire("queues")
+    driver.fire("findings")
     assert "run manage.py migrate" in caplog.text
     assert "scheduler.error" not in caplog.text and "Traceback" not in caplog.text
 
@@ -97,7 +97,7 @@ def test_a_defect_in_a_statement_is_not_waited_for(
     monkeypatch.setattr(driver.member, "register", failing(error))
     monkeypatch.setattr(driver.runner, "fire", failing(error))
     driver.jobs = defaults()
-    driver.fire("queues")
+    driver.fire("findings")
     assert "scheduler.error" in caplog.text
     with pytest.raises(ProgrammingError):
         driver._turn()

@@ -496,7 +496,7 @@ def test_a_scheduler_is_well_while_what_is_due_is_claimed(site: Site) -> None:
 def test_a_tick_tells_how_it_ended(
     server: Server, post: Sender, target: str, ending: str, code: int
 ) -> None:
-    off = {name: {"enabled": False} for name in ("rescue", "queues", "schedule")}
+    off = {name: {"enabled": False} for name in ("rescue", "findings")}
     off |= {name: {"enabled": False} for name in ("prune", "storage", "history")}
     mine = {"function": target, "schedule": "* * * * *", "ping": f"{server.url}/mine"}
     setting = {"JOBS": {**off, "mine": mine}, "PING": {"url": f"{server.url}/all"}}
@@ -516,13 +516,13 @@ def test_a_tick_tells_how_it_ended(
 def test_a_real_scheduler_tells_that_it_works_and_its_last_run_too(
     server: Server, child_env: dict[str, str]
 ) -> None:
-    jobs = {"queues": {"ping": f"{server.url}/queues"}, "schedule": {"enabled": False}}
+    jobs = {"findings": {"ping": f"{server.url}/findings"}}
     setting = {"RESCUE": {}, "JOBS": jobs, "PING": {"url": f"{server.url}/all", "every": 1}}
     env = {**child_env, "ARGUS_MAINT_TEST_SETTING": json.dumps(setting), "no_proxy": "127.0.0.1"}
     command = [sys.executable, "-m", "django", "crontask"]
     with subprocess.Popen(command, env=env, stdout=-1, stderr=-2, text=True) as process:
         try:
-            until(lambda: {"/all", "/queues/start", "/queues"} <= set(server.signals()))
+            until(lambda: {"/all", "/findings/start", "/findings"} <= set(server.signals()))
             process.send_signal(signal.SIGTERM)
             out, _ = process.communicate(timeout=60)
         finally:

@@ -52,6 +52,8 @@ def _gone(look: Look) -> list[Process]:
         if each.kind == Process.Kind.SUPERVISOR
         and census.states[each.pk] in ("exited", "expired")
         and each.state != Process.State.DRAINING
+        # A beat that has yet to come is one of a wrong clock (ClockSkew), and proves no death.
+        and (each.last_beat_at <= look.now or census.states[each.pk] == "exited")
         and not has_heir(each, heads)
     ]
     return silent + [each for each in look.status.gone if each.reason not in WANTED]
@@ -81,8 +83,9 @@ def _how(process: Process) -> str:
 
 def _loops(look: Look) -> dict[str, list[Process]]:
     """Deaths of workers by supervisor, where they are many; the newest first."""
+    # Not by their state: most rows have ended, and SQLite would look all of them up by it.
     rows = Process.objects.using(look.using).filter(
-        state=Process.State.ENDED, kind=Process.Kind.WORKER, ended_at__gte=look.since("DeadWorker")
+        kind=Process.Kind.WORKER, ended_at__gte=look.since("DeadWorker")
     )
     resolved = look.resolved("DeadWorker")
     found: defaultdict[str, list[Process]] = defaultdict(list)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
-from django.db import Error
+from django.db import Error, connections
 
 from argus_maint.database import in_plain_words
 from argus_maint.management.maint.context import Context, term_is_an_interrupt
@@ -114,6 +115,7 @@ def run(context: Context, opened: Opened, options: dict[str, Any]) -> int:
         by=operator(),
         values=dict(opened.values.known),
     )
+    _let_go(context.using)
     try:
         with term_is_an_interrupt():
             verified = walk.go()
@@ -124,6 +126,12 @@ def run(context: Context, opened: Opened, options: dict[str, Any]) -> int:
             context.note(styled(f"The timeline is not whole: {file.failed}", WARN))
     context.show(["", styled(walk.ended, GOOD if verified else BAD)])
     return 0 if verified else 1
+
+
+def _let_go(using: str) -> None:
+    """Hold no connection meanwhile: the database may be what the page restarts."""
+    if not connections[using].in_atomic_block:
+        connections[using].close()
 
 
 def _check_ready(context: Context, opened: Opened, options: dict[str, Any]) -> None:
@@ -145,9 +153,9 @@ def _check_ready(context: Context, opened: Opened, options: dict[str, Any]) -> N
             f"Several findings {page.name} are open. Name one: {objects}", returncode=2
         )
     if missing:
-        why = f" {opened.trouble}" if opened.trouble else ""
+        why = f" ({opened.trouble})" if opened.trouble else ""
         sets = " ".join(f"--set {name}=..." for name in missing)
-        raise CommandError(f"The page needs values that are not known: {sets}.{why}", returncode=2)
+        raise CommandError(f"The page needs values that are not known: {sets}{why}", returncode=2)
 
 
 def _keep(context: Context, opened: Opened, walk: Walk) -> None:
@@ -157,5 +165,5 @@ def _keep(context: Context, opened: Opened, walk: Walk) -> None:
     try:
         subject = f"{opened.page.name} {object}".rstrip()
         timeline.keep_act(context.using, subject, operator(), details)
-    except Error as error:
+    except (Error, ImproperlyConfigured) as error:
         context.note(styled(f"Only the timeline knows of this walk. {in_plain_words(error)}", WARN))

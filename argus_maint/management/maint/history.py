@@ -24,7 +24,7 @@ from argus_maint.management.maint.arguments import (
 )
 from argus_maint.management.maint.context import Context, known_backend
 from argus_maint.models import LedgerEntry
-from argus_maint.observe import history, present
+from argus_maint.observe import acts, history, present
 from argus_maint.observe.history import Query
 from argus_maint.observe.present import Present
 from argus_maint.observe.render import ACT_COLUMNS, act_cells, action, after, cause_of
@@ -39,6 +39,7 @@ Show the ledger, newest first: every rescue, every act by hand, every overdue ta
 that was reported and every late result that was refused. It outlives the tasks
 themselves. With --task the evidence is shown in full, with the stack of a task that
 was overdue, and what the task is now: for a FAILED one its exception and traceback.
+--acts shows what people did to queues, workers and findings instead, such as acks.
 
 "after" is the time from the last proof of life of the worker to the act."""
 EXAMPLES = """\
@@ -47,6 +48,7 @@ examples:
   manage.py maint history --task 0f3c9a1e
   manage.py maint history --by alice
   manage.py maint history --worker web1 --action quarantined
+  manage.py maint history --acts --since 7d
 
 exit status: 0 it could look; 1 it could not, or no such task; 2 wrong arguments"""
 
@@ -79,6 +81,11 @@ def add_arguments(parser: Arguments) -> None:
     )
     add_backend(parser)
     parser.add_argument(
+        "--acts",
+        action="store_true",
+        help="Acts on queues, workers and findings; narrowed by --since, --by and --limit.",
+    )
+    parser.add_argument(
         "--limit", type=count, default=50, metavar="N", help="At most so many (default: 50)."
     )
     add_json(parser, "history")
@@ -87,9 +94,12 @@ def add_arguments(parser: Arguments) -> None:
 def run(context: Context, options: dict[str, Any]) -> int:
     """Show it."""
     using, most = context.using, options["limit"]
+    since = db_now(using) - timedelta(seconds=options["since"]) if options["since"] else None
+    if options["acts"]:
+        return _show_acts(context, options, since)
     query = Query(
         task_id=_resolve(options["task"], using) if options["task"] else None,
-        since=db_now(using) - timedelta(seconds=options["since"]) if options["since"] else None,
+        since=since,
         worker=options["worker"],
         by=options["by"],
         action=options["action"],
@@ -112,6 +122,38 @@ def run(context: Context, options: dict[str, Any]) -> int:
         context.show(_in_full(now, entries))
     else:
         context.show(page(entries, more, using, context.out.width))
+    return 0
+
+
+def _show_acts(context: Context, options: dict[str, Any], since: datetime | None) -> int:
+    for name in ("task", "worker", "action", "backend"):
+        if options[name]:
+            raise CommandError(f"--{name} is about tasks: leave out --acts.", returncode=2)
+    most = options["limit"]
+    found = acts.last_acts(context.using, most + 1, since, options["by"])
+    more, found = len(found) > most, found[:most]
+    if options["json"]:
+        context.json(
+            {
+                "kind": "argus_maint.history",
+                "version": 1,
+                "task": None,
+                "entries": [],
+                "acts": [acts.as_dict(each) for each in found],
+                "truncated": more,
+            }
+        )
+        return 0
+    columns = [Column("when"), Column("act"), Column("what", least=12)]
+    columns += [Column("by", least=8), Column("why", least=12)]
+    cells: list[list[Cell]] = [
+        [moment(each.acted_at), each.verb, each.subject, each.by, _shortened(each.why)]
+        for each in found
+    ]
+    lines = table(columns, cells, context.out.width, indent=0)
+    if more:
+        lines.append(styled(f"there are more than these {most:,}: --limit shows them", DIM))
+    context.show(lines if found else [styled("nothing on record", DIM)])
     return 0
 
 

@@ -30,9 +30,9 @@ timer, it runs what is due: each tick once, whoever else may fire it, on whateve
 host; where nothing is due it ends at once. A job never overlaps itself."""
 EXAMPLES = """\
 examples:
-  manage.py maint run queues                 look at the queues now
+  manage.py maint run findings               look for what needs a person, now
   manage.py maint run prune --scheduled      a line of a crontab
-  manage.py maint run queues --json | jq .runs[0].report.problems
+  manage.py maint run findings --json | jq .runs[0].report.problems
 
 exit status: 0 done, or nothing was due; 1 it failed, or found what a person has to
 look at, or the database does not answer; 2 wrong arguments; 130 interrupted"""
