@@ -90,8 +90,7 @@ def _from_the_future(look: Look) -> Iterator[tuple[str, float, str]]:
             host = owner.hostname if owner is not None else TASK_TABLE
             yield host, (started - now).total_seconds(), f"{each.worker} claimed a task then"
     ready = DBTaskResult.objects.using(look.using).filter(status=READY, enqueued_at__gt=limit)
-    newest = ready.order_by().values_list("enqueued_at", flat=True).first()
-    if newest is not None:
+    for newest in ready.order_by().values_list("enqueued_at", flat=True)[:1]:
         yield TASK_TABLE, (newest - now).total_seconds(), "a task was enqueued then"
 
 
