@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
+
+from argus_maint import plugin
+
+# As early as we can: what goes wrong from here on is no warning of a monitoring plugin.
+plugin.guard(sys.argv)
 
 
 class ArgusMaintConfig(AppConfig):

@@ -157,7 +157,7 @@ def check_rescue_is_set(app_configs: AppConfigs, **kwargs: Any) -> list[checks.C
     raw = conf.raw_setting()
     if isinstance(raw, Mapping) and "RESCUE" in raw:
         return []
-    if not any(map(_is_database_backend, _backend_paths())):
+    if not any(map(is_database_backend, _backend_paths())):
         return []
     return [
         checks.Warning(
@@ -173,7 +173,7 @@ def check_rescue_is_set(app_configs: AppConfigs, **kwargs: Any) -> list[checks.C
 
 def check_backend(app_configs: AppConfigs, **kwargs: Any) -> list[checks.CheckMessage]:
     """W004: a warning only, for a site may run its tests on another backend."""
-    if not apps.is_installed(TASKS_APP) or any(map(_is_database_backend, _backend_paths())):
+    if not apps.is_installed(TASKS_APP) or any(map(is_database_backend, _backend_paths())):
         return []
     return [
         checks.Warning(
@@ -207,11 +207,11 @@ def database_backends() -> list[str]:
     return [
         alias
         for alias, path in paths.items()
-        if isinstance(path, str) and _is_database_backend(path)
+        if isinstance(path, str) and is_database_backend(path)
     ]
 
 
-def _is_database_backend(path: str) -> bool:
+def is_database_backend(path: str) -> bool:
     if path.startswith(f"{TASKS_APP}."):
         return True
     try:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from tests.commands.sites import Site
     from tests.lab import Lab
+    from tests.scratches import Scratches
 
 # Name, which is also the marker -> the usual port, and the driver that tests need.
 SERVICES = {
@@ -108,3 +110,23 @@ def lab(child_env: dict[str, str], tmp_path: Path) -> Iterator[Lab]:
         yield laboratory
     finally:
         laboratory.close()
+
+
+@pytest.fixture(scope="session")
+def scratches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scratches]:
+    """Scratch projects on the database of this run (see ``tests.scratches``)."""
+    from tests.scratches import Scratches
+
+    made = Scratches(tmp_path_factory.mktemp("scratch"))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """A project of its own, on SQLite, not migrated (see ``tests.commands.sites``)."""
+    from tests.commands.sites import Site
+
+    return Site(tmp_path)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any
 
-from argus_maint.workers.identity import Presence, presence
+from argus_maint.drills import processes
+from argus_maint.drills.processes import Started
 
-PATIENCE = 20.0  # seconds for a supervisor to end after SIGTERM
+DJANGO = (sys.executable, "-m", "django")
 
 
 class Off(Exception):
@@ -27,40 +23,12 @@ class Interrupted(Exception):
     """Somebody asked the demo to stop."""
 
 
-class Supervisor:
-    """A ``db_worker`` in a session of its own."""
-
-    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
-        self.name, self.process, self.log = name, process, log
-
-    def children(self) -> list[int]:
-        """Pids of its children: the keeper and the workers. Empty where /proc is not Linux's."""
-        pid = self.process.pid
-        try:
-            text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-        except OSError:
-            return []
-        return [int(word) for word in text.split()]
-
-    def kill(self) -> None:
-        """SIGKILL to the supervisor alone."""
-        self.process.kill()
-
-    def end(self) -> None:
-        """SIGKILL to it and whatever of its session is left."""
-        if self.process.poll() is None:
-            # Not reaped yet, so the group is still its own.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(PATIENCE)
-
-
 class Stage:
     """A folder, an environment, and the supervisors that were started in it."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="argus-maint-demo-"))
-        self.supervisors: list[Supervisor] = []
+        self.supervisors: list[Started] = []
         self.interrupted = False
         os.environ["ARGUS_MAINT_DEMO"] = str(self.folder)
         os.environ["DJANGO_SETTINGS_MODULE"] = "argus_maint.demo.settings"
@@ -74,27 +42,33 @@ class Stage:
         if self.interrupted:
             raise Interrupted
 
-    def start(self, name: str, processes: int) -> Supervisor:
+    def start(self, name: str, number: int) -> Started:
         """Start ``db_worker``; its output goes to a log of its own."""
-        log = self.folder / f"{name}.log"
-        with log.open("wb") as out:
-            process = self._django(
+        supervisor = processes.start(
+            name,
+            [
+                *DJANGO,
                 "db_worker",
                 f"--worker-id={name}",
-                f"--processes={processes}",
+                f"--processes={number}",
                 "--interval=0.1",
                 "--grace=5",
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for the demo alone; it ends them
-            )
-        supervisor = Supervisor(name, process, log)
+            ],
+            self._env(),
+            self.folder,
+        )
         self.supervisors.append(supervisor)
         return supervisor
 
     def manage(self, *arguments: str) -> tuple[int, str]:
         """Run a management command to its end: exit status, and all it printed."""
-        process = self._django(*arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [*DJANGO, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=self._env(),
+        )
         try:
             output, _ = process.communicate(timeout=30)
         finally:
@@ -103,28 +77,12 @@ class Stage:
                 process.wait()
         return process.returncode, output.decode(errors="replace")
 
-    def _django(self, *arguments: str, stdout: IO[bytes] | int, **how: Any) -> Any:
-        return subprocess.Popen(
-            [sys.executable, "-m", "django", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            # A terminal of another width must not change what the demo shows.
-            env={**os.environ, "COLUMNS": "96"},
-            **how,
-        )
+    def _env(self) -> dict[str, str]:
+        # A terminal of another width must not change what the demo shows.
+        return {**os.environ, "COLUMNS": "96"}
 
     def close(self) -> None:
         """End what still runs, and remove the folder."""
         for supervisor in self.supervisors:
             supervisor.end()
-        # A file may still come from a process that is just being ended.
-        for _ in range(50):
-            shutil.rmtree(self.folder, ignore_errors=True)
-            if not self.folder.exists():
-                return
-            time.sleep(0.1)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process is there and no zombie, which nobody may be there to collect."""
-    return presence(pid, "") is not Presence.GONE
+        processes.remove(self.folder)

@@ -14,8 +14,9 @@ from django.core.management import call_command
 from argus_maint.demo import tasks
 from argus_maint.demo.screen import Screen
 from argus_maint.demo.settings import LEASE
-from argus_maint.demo.stage import PATIENCE, Off, Stage, Supervisor, alive
+from argus_maint.demo.stage import Off, Stage
 from argus_maint.demo.watch import Kill, Observer
+from argus_maint.drills.processes import PATIENCE, Started, alive
 from argus_maint.models import Process
 from argus_maint.observe.census import label
 
@@ -47,7 +48,7 @@ def _prepare(screen: Screen) -> None:
     screen.event("project", f"a new one, on SQLite ({versions})")
 
 
-def _start(stage: Stage, observer: Observer, *names: str) -> list[Supervisor]:
+def _start(stage: Stage, observer: Observer, *names: str) -> list[Started]:
     supervisors = [stage.start(name, WORKERS) for name in names]
     for name in names:
         observer.screen.event("start", f"supervisor {name} with {WORKERS} workers")
@@ -76,7 +77,7 @@ def _enqueue(observer: Observer) -> None:
     observer.screen.event("enqueue", f"{TASKS} tasks of about a second each")
 
 
-def _kill_worker(observer: Observer, supervisor: Supervisor) -> None:
+def _kill_worker(observer: Observer, supervisor: Started) -> None:
     observer.until("some tasks done", lambda: observer.done >= 4, 20)
     in_hand = observer.until(
         f"a worker of {supervisor.name} in the middle of a task",
@@ -92,7 +93,7 @@ def _kill_worker(observer: Observer, supervisor: Supervisor) -> None:
     observer.until(f"{name} running again", lambda: kill.again_at is not None, LEASE * 4)
 
 
-def _kill_supervisor(observer: Observer, supervisor: Supervisor) -> None:
+def _kill_supervisor(observer: Observer, supervisor: Started) -> None:
     in_hand = observer.until(
         f"all workers of {supervisor.name} in the middle of a task",
         lambda: _if_all(observer.in_hand(supervisor.name, TO_GO)),
@@ -132,7 +133,7 @@ def _show_status(stage: Stage, screen: Screen) -> None:
         raise Off(f"maint status: exit status {status}")
 
 
-def _stop(observer: Observer, supervisor: Supervisor) -> None:
+def _stop(observer: Observer, supervisor: Started) -> None:
     supervisor.process.terminate()
     observer.until(
         f"supervisor {supervisor.name} stopped", lambda: supervisor.process.poll() is not None, 20

@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import Any
 
 from argus_maint.models import Process
-from argus_maint.observe import history
+from argus_maint.observe import history, pauses
 from argus_maint.observe.census import Census, Running, label
 from argus_maint.observe.history import iso
-from argus_maint.observe.status import TROUBLES, Queue, Status, oldest_age
+from argus_maint.observe.picture import Queue, Status, oldest_age
+from argus_maint.observe.status import TROUBLES
 
 MOST = 100  # tasks of one kind; the count beside them is complete
 
@@ -19,15 +20,25 @@ def as_dict(status: Status) -> dict[str, Any]:
     census = status.census
     return {
         "kind": "argus_maint.status",
-        "version": 1,
+        "version": 2,
         "taken_at": iso(census.taken_at),
         "database": status.using,
         "backend": status.backend or None,
         "healthy": status.healthy,
+        "findings": [each.as_dict() for each in status.findings],
+        "looked_ago": None if status.looked is None else round(status.looked, 3),
         "problems": [
-            {"code": each.code, "message": each.message, "command": each.command}
+            {
+                "code": each.code,
+                "message": each.message,
+                "command": each.command,
+                "finding": each.finding,
+                "told": each not in status.news,
+            }
             for each in status.problems
         ],
+        "pauses": [pauses.as_dict(each) for each in status.pauses.rows],
+        "jobs": [each.as_dict() for each in status.jobs],
         "processes": [
             {**_process(head, status), "workers": [_process(each, status) for each in members]}
             for head, members in status.families()
@@ -72,6 +83,7 @@ def _process(process: Process, status: Status) -> dict[str, Any]:
         "backend": process.info.get("backend"),
         "queues": process.info.get("queues", []),
         "excluded_queues": process.info.get("excluded", []),
+        "drained": status.pauses.of_process(process) is not None,
         "runs": None if held is None else task(held, status.census),
     }
 
@@ -86,6 +98,7 @@ def _queue(queue: Queue, host_now: datetime) -> dict[str, Any]:
         "running": counts.running,
         "oldest_ready_age_approx": oldest_age(counts, host_now),
         "workers": queue.workers,
+        "paused": queue.pause is not None,
     }
 
 

@@ -1,7 +1,7 @@
 """The status screen: what is wrong first, then who is there, then the queues.
 
 ``status_page`` turns a ``Status`` into lines; ``observe.screen`` prints them. Ages that
-compare the clocks of two hosts are marked with ``~``.
+compare the clocks of two hosts are marked with ``~``. Its first lines are ``observe.verdict``.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from collections import Counter
 
 from rich.text import Text
 
-from argus_maint.models import LedgerEntry, Process
+from argus_maint.models import LedgerEntry, Pause, Process
 from argus_maint.observe import history
+from argus_maint.observe.book import clock_time
 from argus_maint.observe.census import Running, label
+from argus_maint.observe.picture import Status, count, oldest_age
 from argus_maint.observe.schedulers import died_at, is_lasting
 from argus_maint.observe.screen import (
     BAD,
@@ -27,12 +29,15 @@ from argus_maint.observe.screen import (
     styled,
     table,
 )
-from argus_maint.observe.status import SHOWN, TROUBLES, Status, count, oldest_age
+from argus_maint.observe.status import SHOWN, TROUBLES
+from argus_maint.observe.verdict import verdict
 
 STATE_STYLES = {
     "running": GOOD,
     "idle": DIM,
     "draining": WARN,
+    "drained": WARN,
+    "paused": WARN,
     "exited": BAD,
     "expired": BAD,
     "lost": BAD,
@@ -47,8 +52,8 @@ ACTION_STYLES = {"requeued": GOOD, "failed": BAD, "quarantined": BAD, "refused":
 
 def status_page(status: Status, width: int | None) -> list[Text]:
     """The whole screen."""
-    lines = _verdict(status, width)
-    for section in (_processes, _queues, _tasks, _rescues):
+    lines = verdict(status, width)
+    for section in (_pauses, _processes, _queues, _tasks, _rescues):
         part = section(status, width)
         if part:
             lines += [Text(), *part]
@@ -60,31 +65,35 @@ def state(word: str) -> Text:
     return styled(word, STATE_STYLES.get(word, ""))
 
 
-def _verdict(status: Status, width: int | None) -> list[Text]:
-    """The first line: is all well, and if not, what to do."""
-    if status.healthy:
-        running, living = status.census.running, status.census.living
-        workers = sum(each.kind == Process.Kind.WORKER for each in living)
-        ready = sum(queue.counts.ready for queue in status.queues)
-        counts = f"  {count(workers, 'worker')}, {len(running):,} running, {ready:,} ready"
-        return [join(styled("HEALTHY", HEAD + " " + GOOD), counts)]
-    head = join(styled("UNHEALTHY", BAD), "  ")
-    indent = " " * len(head.plain)
-    longest = max(len(each.message) for each in status.problems)
-    lines = [
-        join(indent, each.message.ljust(longest + 2), styled(each.command, HEAD))
-        for each in status.problems
-    ]
-    if width is not None and any(len(line.plain) > width for line in lines):
-        lines = []
-        for each in status.problems:
-            lines += [join(indent, each.message), join(indent, styled(f"  {each.command}", HEAD))]
-    return [join(head, lines[0][len(indent) :]), *lines[1:]]
-
-
 def heading(title: str, note: str = "") -> Text:
     """A section's title."""
     return join(styled(title, HEAD), "  " if note else "", styled(note, DIM))
+
+
+def _pauses(status: Status, width: int | None) -> list[Text]:
+    """Who keeps workers from what, why, and for how long."""
+    columns = [
+        Column("what", least=10),
+        Column("since", right=True),
+        Column("until"),
+        Column("by", least=8),
+        Column("why", least=12),
+    ]
+    rows = [_pause(each, status) for each in status.pauses.rows]
+    return [heading("PAUSED"), *table(columns, rows, width)] if rows else []
+
+
+def _pause(pause: Pause, status: Status) -> list[Cell]:
+    what = f"worker {pause.worker}" if pause.worker else f"queue {pause.queue_name}"
+    if not pause.worker and pause.backend_name != "default":
+        what += f" of {pause.backend_name}"
+    now, until = status.census.taken_at, "resumed by hand"
+    if pause.until is not None:
+        until = f"{clock_time(pause.until)}, in {span((pause.until - now).total_seconds())}"
+    elif pause.worker:
+        until = "undone by hand"
+    since = f"{span((now - pause.since).total_seconds())} ago"
+    return [styled(what, WARN), since, until, pause.by, pause.why]
 
 
 def _processes(status: Status, width: int | None) -> list[Text]:
@@ -137,6 +146,8 @@ def _process(process: Process, name: str, status: Status) -> list[Cell]:
     word = status.census.states[process.pk]
     if word == "alive" and process.kind == Process.Kind.WORKER:
         word = "idle" if held is None else "running"
+    if word in ("alive", "idle") and status.pauses.of_process(process) is not None:
+        word = "drained"
     age = status.beat_age(process)
     beat = styled(f"{span(age)}/{span(process.lease)}", BAD if age > process.lease else "")
     runs: list[Cell] = ["", ""]
@@ -172,13 +183,14 @@ def _queues(status: Status, width: int | None) -> list[Text]:
         Column("running", right=True),
         Column("oldest ready", right=True),
         Column("workers", right=True),
+        Column(""),
         Column("backend"),
     ]
     aliases = {queue.counts.backend_name for queue in status.queues}
     rows: list[list[Cell]] = []
     for queue in status.queues:
         counts = queue.counts
-        unserved = counts.ready and not queue.workers
+        unserved = counts.ready and not queue.workers and queue.pause is None
         rows.append(
             [
                 counts.queue_name,
@@ -187,6 +199,7 @@ def _queues(status: Status, width: int | None) -> list[Text]:
                 f"{counts.running:,}",
                 span(oldest_age(counts, status.census.host_now), approximate=True),
                 styled(f"{queue.workers}", BAD if unserved else ""),
+                state("paused") if queue.pause is not None else "",
                 counts.backend_name if len(aliases) > 1 else "",
             ]
         )

@@ -23,12 +23,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from django.db import ProgrammingError
 from django_tasks_db.models import DBTaskResult
 
 from argus_maint.backends.database import Attempt
 from argus_maint.clock import now
 from argus_maint.conf import Policy
-from argus_maint.database import TRANSIENT, close_all, discard, is_locked, task_database
+from argus_maint.database import (
+    TRANSIENT,
+    close_all,
+    discard,
+    is_locked,
+    may_come_back,
+    task_database,
+)
 from argus_maint.exceptions import TaskOverdue
 from argus_maint.log import get_logger
 from argus_maint.models import DeclaredPolicy
@@ -154,8 +162,10 @@ class Worker:
                 row = claim.claim(self.options.queues, worker_id, self.using)
         except claim.LostRace:
             return None
-        except TRANSIENT as error:
+        except (*TRANSIENT, ProgrammingError) as error:
             self.slot.release()
+            if not may_come_back(error):  # else it is a table, of the newest migration
+                raise
             if not is_locked(error):
                 self.unsure_of = worker_id
             self._wait_for_database(error)

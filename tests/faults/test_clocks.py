@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from argus_maint.drills import clock
 from argus_maint.models import LedgerEntry
 from tests import tasks
-from tests.faults import clock, namespace
+from tests.faults import namespace
 from tests.faults.conftest import cannot, hold, servers
 from tests.faults.evidence import announced, deaths, runs, undisturbed
 from tests.faults.tasks import append_and_wait

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from argus_maint.drills import clock
 from argus_maint.models import Run
-from tests.faults import clock
 from tests.faults.conftest import cannot, hold, only, servers, through
 from tests.faults.proxy import Proxy
 from tests.lab import until

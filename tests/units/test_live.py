@@ -22,9 +22,10 @@ from typing import Any
 import psutil
 import pytest
 
+from argus_maint.drills import clock
 from argus_maint.units import Site, executable, render
 from tests import rows
-from tests.faults import clock, namespace
+from tests.faults import namespace
 from tests.lab import Lab, Supervised, until
 from tests.units import tools
 from tests.units.sites import job

@@ -157,7 +157,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
 def test_the_defaults_are_those_of_the_stock_command(asked: Callable[..., Any]) -> None:
     supervisor, worker = asked()
-    assert worker.queues == Queues("default", ("default",), ())
+    assert worker.queues == Queues("default", ("default",), (), worker.name)
     assert (worker.interval, worker.batch, worker.startup_delay) == (1, False, True)
     assert (worker.max_tasks, worker.max_rss, worker.time_limit) == (None, None, None)
     assert (supervisor.processes, supervisor.grace, supervisor.batch) == (1, 30, False)
@@ -181,7 +181,7 @@ def test_each_flag_arrives(asked: Callable[..., Any]) -> None:
         "--grace=0",
         "--max-rss=512M",
     )
-    assert worker.queues == Queues("default", ("*",), ("x", "y"))
+    assert worker.queues == Queues("default", ("*",), ("x", "y"), worker.name)
     assert (worker.interval, worker.batch, worker.startup_delay) == (0, True, False)
     assert (worker.max_tasks, worker.max_rss, worker.time_limit) == (7, 512 * 2**20, 1.5)
     assert (worker.name, worker.beat) == (64 * "n", 2)

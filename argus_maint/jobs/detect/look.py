@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from functools import cached_property
 from typing import Any
-
-from django.db.models import Q
 
 from argus_maint.conf import get_settings
 from argus_maint.conf_jobs import Job
-from argus_maint.dbtime import DbNow
 from argus_maint.findings import book
-from argus_maint.models import Pause, Process
-from argus_maint.observe.status import Status, gather
+from argus_maint.observe.picture import Status
+from argus_maint.observe.status import gather
 
 
 class Look:
@@ -55,23 +51,6 @@ class Look:
         """This host's time, for the neighbour's columns."""
         return self.status.census.host_now
 
-    @cached_property
-    def pauses(self) -> list[Pause]:
-        """Pauses and drains that hold now."""
-        holds = Q(until=None) | Q(until__gt=DbNow())
-        return list(Pause.objects.using(self.using).filter(holds))
-
-    def paused(self, backend: str, queue: str) -> bool:
-        """Whether nobody is to take from a queue."""
-        return any(
-            (each.worker, each.backend_name, each.queue_name) == ("", backend, queue)
-            for each in self.pauses
-        )
-
-    def drained(self, process: Process) -> bool:
-        """Whether a worker is to take nothing more: its supervisor is drained by hand."""
-        return any(each.worker == process.name for each in self.pauses if each.worker)
-
     def option(self, code: str, name: str) -> Any:
         """A threshold."""
         return get_settings().findings[code].options[name]
@@ -84,11 +63,6 @@ class Look:
     def resolved(self, code: str) -> dict[str, datetime]:
         """By object: what happened before a person resolved it counts no more."""
         return book.resolved_at(code, self.since(code), self.using)
-
-
-def where(backend: str, queue: str) -> str:
-    """A queue as findings name it."""
-    return queue if backend == "default" else f"{backend}/{queue}"
 
 
 def supervisor_of(worker_id: str) -> str:

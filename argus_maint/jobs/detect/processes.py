@@ -17,8 +17,9 @@ from argus_maint.jobs.detect.look import Look
 from argus_maint.models import Process
 from argus_maint.observe import schedulers
 from argus_maint.observe.census import Running
+from argus_maint.observe.picture import count
 from argus_maint.observe.screen import span
-from argus_maint.observe.status import count, has_heir, living_supervisors
+from argus_maint.observe.status import has_heir, living_supervisors
 
 WANTED = ("stopped", "shutdown", "manual", "buried", "")  # ends that somebody meant
 MOST = 2000  # deaths that are read
@@ -51,6 +52,8 @@ def _gone(look: Look) -> list[Process]:
         if each.kind == Process.Kind.SUPERVISOR
         and census.states[each.pk] in ("exited", "expired")
         and each.state != Process.State.DRAINING
+        # A beat that has yet to come is one of a wrong clock (ClockSkew), and proves no death.
+        and (each.last_beat_at <= look.now or census.states[each.pk] == "exited")
         and not has_heir(each, heads)
     ]
     return silent + [each for each in look.status.gone if each.reason not in WANTED]

@@ -16,10 +16,11 @@ from collections.abc import Iterator
 from argus_maint.checks import database_backends
 from argus_maint.conf import get_settings
 from argus_maint.findings.observation import Observation
-from argus_maint.jobs.detect.look import Look, where
+from argus_maint.jobs.detect.look import Look
 from argus_maint.models import Process
+from argus_maint.observe.picture import Queue, oldest_age
+from argus_maint.observe.problems import is_stalled, object_of
 from argus_maint.observe.screen import span
-from argus_maint.observe.status import Queue, is_stalled, oldest_age, takers
 
 RECENT = 50  # ended processes that are looked at for workers that were there before
 
@@ -72,16 +73,11 @@ def unattended_queues(look: Look) -> Iterator[Observation]:
         waits = oldest_age(counts, look.host_now)
         if waits is None or waits <= least or counts.backend_name in deserted:
             continue
-        if _attended(look, queue) or look.paused(counts.backend_name, counts.queue_name):
+        if queue.workers or queue.pause is not None:
             continue
-        name = where(counts.backend_name, counts.queue_name)
+        name = object_of(counts)
         summary = f"{counts.ready:,} ready in {name} for {span(waits)}, and no worker takes it"
         yield Observation("UnattendedQueue", name, summary, _evidence(look, queue))
-
-
-def _attended(look: Look, queue: Queue) -> bool:
-    taking = takers(look.status.census, queue.counts)
-    return any(not look.drained(each) for each in taking)
 
 
 def _evidence(look: Look, queue: Queue) -> dict[str, object]:
@@ -100,18 +96,14 @@ def backlogs(look: Look) -> Iterator[Observation]:
     """Queues that are not worked off."""
     for queue in look.status.queues:
         why = _why_behind(look, queue)
-        if not why or not _attended(look, queue):
+        if not why or not queue.workers or queue.pause is not None:
             continue
-        counts = queue.counts
-        if not look.paused(counts.backend_name, counts.queue_name):
-            name = where(counts.backend_name, counts.queue_name)
-            evidence = {**_evidence(look, queue), "why": why}
-            waits = span(oldest_age(counts, look.host_now))
-            summary = f"{counts.ready:,} ready in {name}, the oldest for {waits}"
-            if why == "stalled":
-                after = span(get_settings().stalled_after)
-                summary += f"; every worker has been at one task for over {after}"
-            yield Observation("QueueBacklog", name, summary, evidence)
+        name, waits = object_of(queue.counts), span(oldest_age(queue.counts, look.host_now))
+        summary = f"{queue.counts.ready:,} ready in {name}, the oldest for {waits}"
+        if why == "stalled":
+            after = span(get_settings().stalled_after)
+            summary += f"; every worker has been at one task for over {after}"
+        yield Observation("QueueBacklog", name, summary, {**_evidence(look, queue), "why": why})
 
 
 def _why_behind(look: Look, queue: Queue) -> str:

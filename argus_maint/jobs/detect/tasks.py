@@ -29,8 +29,8 @@ from argus_maint.findings.observation import LONGEST, Observation
 from argus_maint.jobs.detect.look import Look, supervisor_of
 from argus_maint.models import LedgerEntry, Process
 from argus_maint.observe.census import Running
+from argus_maint.observe.picture import count
 from argus_maint.observe.screen import span
-from argus_maint.observe.status import count
 
 MOST = 2000  # rows or entries that are read
 QUARANTINE = timedelta(days=30)

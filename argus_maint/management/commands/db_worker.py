@@ -13,6 +13,7 @@ import re
 import sys
 import threading
 from argparse import ArgumentParser, ArgumentTypeError
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 from uuid import uuid4
@@ -158,7 +159,7 @@ class Command(WrongJobsApart, StockCommand):
         reload = self._reload(options)
         host, incarnation = this_host(), new_incarnation()
         name = options["worker_id"] or f"{host.hostname[:40]}-{incarnation[:6]}"
-        queues = self._queues(options)
+        queues = replace(self._queues(options), worker=name)
         common = {key: options[key] for key in ("batch", "max_tasks")}
         common |= {"name": name, "incarnation": incarnation, "beat": beat}
         of_worker = ("interval", "startup_delay", "max_rss", "time_limit")

@@ -10,12 +10,12 @@ import logging
 import os
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 from django.core.management.base import CommandError, CommandParser
 from django.db import Error
 
-from argus_maint import log
+from argus_maint import log, plugin
 from argus_maint.database import in_plain_words, task_database
 from argus_maint.management import maint
 from argus_maint.management.checking import WrongJobsApart
@@ -24,10 +24,15 @@ from argus_maint.management.maint.context import INTERRUPTED, Context
 from argus_maint.observe.screen import Screen
 
 SUBCOMMANDS = (
-    *("status", "findings", "ack", "resolve"),
+    *("status", "check", "doctor"),
+    *("findings", "ack", "resolve", "runbook", "incident"),
     *("rescue", "tasks", "requeue", "fail", "history"),
+    *("release", "discard", "move", "priority"),
+    *("pause", "resume", "drain"),
     *("prune", "archive", "storage", "jobs", "run", "tick", "units", "crontab"),
+    "drill",
 )
+UNCHECKED = ("doctor", "runbook", "incident")  # they help where settings are wrong
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
@@ -41,7 +46,27 @@ class Command(WrongJobsApart):
     def run_from_argv(self, argv: list[str]) -> None:
         """Note which subcommand it is: a crontab's line need not import the others."""
         self.named = argv[2] if len(argv) > 2 else ""
+        if plugin.is_check(argv):
+            self._answer(argv)
+        if self.named in UNCHECKED:
+            self.requires_system_checks = []
         super().run_from_argv(argv)
+
+    def _answer(self, argv: list[str]) -> NoReturn:
+        """As a monitoring plugin does: what is not an answer of ``maint check`` is exit 3."""
+        try:
+            parser = self.create_parser(argv[0], argv[1])
+            options = vars(parser.parse_args(argv[2:]))
+            self.execute(**options)
+        except plugin.Answer:
+            raise
+        except SystemExit as exit_:
+            if not exit_.code:  # --help or --version
+                raise
+            plugin.unknown(f"it ended with exit status {exit_.code}")
+        except BaseException as error:  # noqa: BLE001 - a signal and a defect too
+            plugin.unknown(plugin.reason_of(error))
+        plugin.leave(plugin.OK)
 
     def add_arguments(self, parser: CommandParser) -> None:
         """One parser for each subcommand."""
@@ -76,6 +101,8 @@ class Command(WrongJobsApart):
         except KeyboardInterrupt:
             self.stderr.write("interrupted")
             sys.exit(INTERRUPTED)
+        if code and subcommand == plugin.CHECK:
+            plugin.leave(code)
         if code:
             sys.exit(code)
 

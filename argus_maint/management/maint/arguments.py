@@ -33,16 +33,18 @@ Arguments = ArgumentParser | _ArgumentGroup
 class Parser(CommandParser):
     """A parser whose complaint is one line that says what would be right."""
 
-    optional = ""  # the name of a positional that may be left out
+    optional = ""  # names of positionals that may be left out
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Take the optional positional after options too, where argparse gives it up."""
+        """Take optional positionals after options too, where argparse gives them up."""
         known, more = super().parse_known_args(args, namespace)
-        if self.optional and not getattr(known, self.optional):
-            match more:
-                case ["--", text] | [text] if more[0] == "--" or not text.startswith("-"):
-                    setattr(known, self.optional, text)
-                    return known, []
+        names = [name for name in self.optional.split() if not getattr(known, name)]
+        words = more[1:] if more[:1] == ["--"] else more
+        plain = words is not more or not any(word.startswith("-") for word in words)
+        if plain and 0 < len(words) <= len(names):
+            for name, word in zip(names, words, strict=False):
+                setattr(known, name, word)
+            return known, []
         return known, more
 
     def error(self, message: str) -> NoReturn:
@@ -121,6 +123,16 @@ def add_backend(parser: Arguments) -> None:
     )
 
 
+def add_backend_of_queue(parser: Arguments) -> None:
+    """``--backend``, where one is meant and not a narrower choice."""
+    parser.add_argument(
+        "--backend",
+        type=name,
+        metavar="ALIAS",
+        help="The alias of the setting TASKS whose queue it is (default: default).",
+    )
+
+
 def name(text: str) -> str:
     """A name that is not empty: a script's unset variable must not come to mean all."""
     if not text.strip(" ,"):
@@ -170,6 +182,16 @@ def count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
+
+
+def finding_code(text: str) -> str:
+    """A code of a finding."""
+    from argus_maint.conf_findings import CODES
+
+    if text not in CODES:
+        near = did_you_mean(text, CODES) or f" It must be one of {', '.join(CODES)}."
+        raise ArgumentTypeError(f"there is no finding {text!r};{near}")
+    return text
 
 
 def interval(text: str) -> float:

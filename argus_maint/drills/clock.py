@@ -1,6 +1,6 @@
 """A process whose host's clock is wrong: libfaketime (Debian: faketime) preloaded.
 
-    lab.worker(**wrong("+1h"))
+    scratch.worker("w2", **wrong("+1h"))
 
 The monotonic clocks are off by as much, which changes nothing: they are compared with
 themselves alone. (Faking the wall clock only breaks ``time.sleep`` of Python 3.11+.)
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _LIBRARIES = "/usr/lib/*/faketime/libfaketime.so.1"
-_SHARED = Path("/dev/shm")
+_SHARED = Path("/dev/shm")  # noqa: S108 - it is the library that chose it
 
 
 def library() -> Path | None:

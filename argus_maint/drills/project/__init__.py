@@ -1,0 +1,1 @@
+"""The files of a scratch project, copied as they are (``drills.scratch``)."""

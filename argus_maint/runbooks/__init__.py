@@ -1,0 +1,1 @@
+"""Runbooks: reading, filling in, showing and walking through the pages in ``/runbooks``."""
