@@ -19,8 +19,8 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connections
-from django.db.models import Case, Count, F, Min, Q, QuerySet, When
-from django.db.models.functions import Greatest
+from django.db.models import Case, Count, F, Min, Q, QuerySet, TextField, Value, When
+from django.db.models.functions import Concat, Greatest
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult, get_date_max
 
@@ -108,10 +108,17 @@ def running(using: str) -> Iterator[Attempt]:
 
 
 def losses(task_id: UUID, using: str) -> int:
-    """Counted losses of a task since a person last put it back."""
+    """Counted losses of a task since a person last put it back.
+
+    A loss that was counted is no pardon, though a person had put the worker down as dead.
+    """
     entries = LedgerEntry.objects.using(using).filter(task_id=task_id)
     pardon = (
-        entries.filter(verdict=LedgerEntry.Verdict.MANUAL, action=LedgerEntry.Action.REQUEUED)
+        entries.filter(
+            verdict=LedgerEntry.Verdict.MANUAL,
+            action=LedgerEntry.Action.REQUEUED,
+            counted=False,
+        )
         .order_by("-pk")
         .values_list("pk", flat=True)
         .first()
@@ -121,13 +128,17 @@ def losses(task_id: UUID, using: str) -> int:
 
 def _changed(attempt: Attempt, using: str, entry: LedgerEntry, **values: Any) -> bool:
     """Update the attempt's row and write the ledger entry, both or neither."""
+    return _written(attempt.rows(using), using, entry, **values)
+
+
+def _written(rows: QuerySet[DBTaskResult], using: str, entry: LedgerEntry, **values: Any) -> bool:
     with short_transaction(using, LOCK_WAIT):
         if connections[using].features.has_select_for_update_skip_locked:
             # A row that another holds is left for the next pass instead of waited for.
-            locked = attempt.rows(using).select_for_update(skip_locked=True)
+            locked = rows.select_for_update(skip_locked=True)
             if not locked.values_list("pk").first():
                 return False
-        if not attempt.rows(using).update(**values):
+        if not rows.update(**values):
             return False
         entry.acted_at = DbNow()
         entry.save(using=using, force_insert=True)
@@ -168,6 +179,30 @@ def fail(attempt: Attempt, using: str, entry: LedgerEntry, error: type, evidence
         traceback=f"{path}: {evidence}\n",
         return_value=None,
     )
+
+
+def adjust(attempt: Attempt, using: str, entry: LedgerEntry, **values: Any) -> bool:
+    """Change the queue or the priority of a READY task; a claim of it comes before or after.
+
+    Returns False as ``requeue`` does, and where it is in another queue by now.
+    """
+    rows = attempt.rows(using).filter(queue_name=attempt.queue_name)
+    return _written(rows, using, entry, **values)
+
+
+def see_to(
+    attempt: Attempt, using: str, entry: LedgerEntry, error: type, before: str, evidence: str
+) -> bool:
+    """Give a FAILED task another exception class; its old error stays in the traceback.
+
+    ``before`` is the class it was read with. It is no new end: the time of its failure
+    stays, and nothing is to be announced. Returns False as ``requeue`` does.
+    """
+    path = f"{error.__module__}.{error.__qualname__}"
+    head = Value(f"{path}: {evidence}\n\nBefore that:\n\n", output_field=TextField())
+    rows = attempt.rows(using).filter(exception_class_path=before)
+    values = {"exception_class_path": path, "traceback": Concat(head, F("traceback"))}
+    return _written(rows, using, entry, **values)
 
 
 def still_there(attempt: Attempt, using: str) -> bool:

@@ -39,13 +39,17 @@ class Row:
     finished_at: datetime | None
     run_after: datetime | None  # None: as soon as possible
     exception: str
+    priority: int
 
     def is_scheduled(self, now: datetime) -> bool:
         """Whether it is READY but not yet due; ``now`` is this host's time."""
         return self.attempt.status == READY and self.run_after is not None and self.run_after > now
 
 
-_COLUMNS = (*ATTEMPT_COLUMNS, "enqueued_at", "finished_at", "run_after", "exception_class_path")
+_COLUMNS = (
+    *ATTEMPT_COLUMNS,
+    *("enqueued_at", "finished_at", "run_after", "exception_class_path", "priority"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +107,9 @@ def _as_like(pattern: str) -> str:
 def rows_of(rows: QuerySet[DBTaskResult]) -> Iterator[Row]:
     """Read rows in the order of the query."""
     never = get_date_max()
-    for *columns, enqueued, finished, after, exception in rows.values_list(*_COLUMNS):
-        attempt = read_attempt(columns)
-        yield Row(attempt, enqueued, finished, None if after == never else after, exception)
+    for *columns, enqueued, finished, after, error, priority in rows.values_list(*_COLUMNS):
+        attempt, due = read_attempt(columns), None if after == never else after
+        yield Row(attempt, enqueued, finished, due, error, priority)
 
 
 def by_ids(ids: Sequence[uuid.UUID], using: str) -> list[Row]:

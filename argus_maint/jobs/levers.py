@@ -1,4 +1,7 @@
-"""Levers: requeue or fail tasks by hand, one at a time, each with its ledger entry.
+"""Levers: what a person does to tasks by hand, one at a time, each with its ledger entry.
+
+Requeue, fail, release (a quarantined one), discard (a FAILED one that has been seen to),
+move (a READY one to another queue), priority (of a READY one).
 
 ``pull(lever, ids, tell)`` tells one ``Result`` for each task, in order. A task whose worker
 is alive is never touched: the worker would go on, and the task would run twice. With
@@ -6,95 +9,43 @@ is alive is never touched: the worker would go on, and the task would run twice.
 out is dead only once that is confirmed, which is what ``maint rescue`` does.
 
 A requeue by hand forgives the losses so far (``backends.database.losses``). A failure
-is ``TaskDiscarded``; ``task_finished`` is sent for it.
+is ``TaskDiscarded``; ``task_finished`` is sent for it. A discard is no new failure: nothing
+is sent, and the old error stays in the traceback. A move or a priority meets a claim of the
+same task in one row: whichever is first wins, and the other finds it changed.
 
-Events: ``task.requeued``, ``task.failed``, with ``verdict=manual``; ``task.unwanted``,
-``lever.error``.
+Events: ``task.requeued``, ``task.failed``, ``task.discarded``, ``task.moved``,
+``task.prioritized``, with ``verdict=manual``; ``task.unwanted``, ``lever.error``.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from typing import Any
 
 from django.db import Error
 from django.utils import timezone
 
 from argus_maint.backends import database, search
-from argus_maint.backends.database import FAILED, READY, RUNNING, SUCCESSFUL, Attempt
+from argus_maint.backends.database import FAILED, READY, RUNNING, Attempt
 from argus_maint.backends.search import Row
 from argus_maint.database import TRANSIENT, discard
 from argus_maint.exceptions import TaskDiscarded
-from argus_maint.jobs import wishes
+from argus_maint.jobs import objections, wishes
+from argus_maint.jobs.lever import COULD_NOT, Lever, Outcome, Result, Verb
 from argus_maint.jobs.wishes import Wish
 from argus_maint.log import get_logger
 from argus_maint.models import LedgerEntry
 from argus_maint.observe import census as look
 from argus_maint.observe.census import Census, Running
-from argus_maint.observe.screen import span
 from argus_maint.workers import messenger
+
+__all__ = ["COULD_NOT", "Lever", "Outcome", "Result", "Verb", "pull"]
 
 logger = get_logger(__name__)
 CHUNK = 200  # tasks between two looks at who is alive
 GIVE_UP = 3  # errors of the database in a row
 PATIENCE = 30.0  # seconds for a worker to be ended: a beat, TERM, KILL, and a lease where all died
-
-
-class Verb(str, Enum):
-    """What to do with a task."""
-
-    REQUEUE = "requeue"
-    FAIL = "fail"
-
-
-class Outcome(str, Enum):
-    """What became of one task."""
-
-    DONE = "done"
-    NOTHING = "nothing"  # it is as it was asked to be
-    REFUSED = "refused"
-    CHANGED = "changed"  # another was quicker
-    YOUNG = "young"  # unregistered, and not seen for long enough
-    LOCKED = "locked"
-    ERROR = "error"
-    ASKED = "asked"  # its worker is to be ended; that has not happened yet
-
-
-COULD_NOT = {Outcome.REFUSED, Outcome.LOCKED, Outcome.ERROR, Outcome.ASKED}
-
-
-@dataclass(frozen=True, slots=True)
-class Lever:
-    """What is asked for, by whom and why.
-
-    ``unregistered_after`` allows tasks under an unknown worker that we have seen RUNNING
-    for that many seconds; ``again`` allows SUCCESSFUL tasks. ``only`` names the status in
-    which the tasks were found: one that has another by now is left alone. ``kill`` has the
-    worker of a running task ended first.
-    """
-
-    verb: Verb
-    using: str
-    noticed_by: str
-    why: str = ""
-    only: str = ""
-    again: bool = False
-    unregistered_after: float | None = None
-    dry_run: bool = False
-    kill: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What became of one task, and why."""
-
-    task_id: uuid.UUID
-    task_path: str
-    status: str  # before
-    outcome: Outcome
-    message: str
 
 
 def pull(lever: Lever, ids: Sequence[uuid.UUID], tell: Callable[[Result], None]) -> str:
@@ -190,10 +141,10 @@ def _one(lever: Lever, row: Row | None, census: Census | None, task_id: uuid.UUI
     if lever.only not in ("", row.attempt.status):
         return _result(row, Outcome.CHANGED, f"it is {row.attempt.status} by now")
     held = _held(row, census)
-    objection = _OBJECTIONS[row.attempt.status](lever, row, held, census)
+    objection = objections.of(lever, row, held, census)
     if objection is not None:
         return _result(row, *objection)
-    was = _was(row, held)
+    was = _was(lever, row, held)
     live = held is not None and held.state == "running"
     if lever.dry_run:
         first = ", and would be ended first" if live else ""
@@ -201,16 +152,26 @@ def _one(lever: Lever, row: Row | None, census: Census | None, task_id: uuid.UUI
     if live:
         return _ask(lever, row, held)
     entry = _entry(lever, row, held, was)
-    if lever.verb is Verb.REQUEUE:
-        done = database.requeue(row.attempt, lever.using, entry)
-    else:
-        done = database.fail(row.attempt, lever.using, entry, TaskDiscarded, entry.evidence)
-    if done:
+    if _act(lever, row, entry):
         _log(entry, lever.why)
         return _result(row, Outcome.DONE, f"it was {was}")
     if database.still_there(row.attempt, lever.using):
         return _result(row, Outcome.LOCKED, "another transaction holds its row: try again")
     return _result(row, Outcome.CHANGED, "it changed meanwhile: look again")
+
+
+def _act(lever: Lever, row: Row, entry: LedgerEntry) -> bool:
+    """Change the row and write the entry; False where the row is another by now, or locked."""
+    attempt, using, evidence = row.attempt, lever.using, entry.evidence
+    if lever.verb is Verb.FAIL:
+        return database.fail(attempt, using, entry, TaskDiscarded, evidence)
+    if lever.verb is Verb.DISCARD:
+        return database.see_to(attempt, using, entry, TaskDiscarded, row.exception, evidence)
+    if lever.verb is Verb.MOVE:
+        return database.adjust(attempt, using, entry, queue_name=lever.to)
+    if lever.verb is Verb.PRIORITY:
+        return database.adjust(attempt, using, entry, priority=lever.priority)
+    return database.requeue(attempt, using, entry)
 
 
 def _ask(lever: Lever, row: Row, held: Running | None) -> Result:
@@ -235,77 +196,33 @@ def _held(row: Row, census: Census | None) -> Running | None:
     return next((each for each in running if each.attempt == row.attempt), None)
 
 
-Objection = tuple[Outcome, str] | None
+_ACTIONS = {
+    Verb.REQUEUE: LedgerEntry.Action.REQUEUED,
+    Verb.RELEASE: LedgerEntry.Action.REQUEUED,
+    Verb.FAIL: LedgerEntry.Action.FAILED,
+    Verb.DISCARD: LedgerEntry.Action.DISCARDED,
+    Verb.MOVE: LedgerEntry.Action.MOVED,
+    Verb.PRIORITY: LedgerEntry.Action.PRIORITIZED,
+}
 
 
-def _ready(lever: Lever, row: Row, held: Running | None, census: Census | None) -> Objection:
-    if lever.verb is Verb.REQUEUE and not row.is_scheduled(timezone.now()):
-        return Outcome.NOTHING, "it is READY and due: nothing to do"
-    return None
+def _said(lever: Lever) -> str:
+    """What is done, in words."""
+    said: dict[Any, str] = {
+        Verb.RELEASE: "released",
+        Verb.MOVE: f"moved to queue {lever.to}",
+        Verb.PRIORITY: f"given priority {lever.priority}",
+    }
+    return said.get(lever.verb, _ACTIONS[lever.verb].value)
 
 
-def _failed(lever: Lever, row: Row, held: Running | None, census: Census | None) -> Objection:
-    if lever.verb is Verb.FAIL:
-        return Outcome.NOTHING, "it is FAILED already: nothing to do"
-    return None
-
-
-def _successful(lever: Lever, row: Row, held: Running | None, census: Census | None) -> Objection:
-    if lever.verb is Verb.FAIL:
-        return Outcome.REFUSED, "it was SUCCESSFUL: there is nothing to give up"
-    if not lever.again:
-        return Outcome.REFUSED, "it was SUCCESSFUL and would run twice; if you mean it: --again"
-    return None
-
-
-def _running(lever: Lever, row: Row, held: Running | None, census: Census | None) -> Objection:
-    """No live task is touched, and what nobody can tell is not guessed."""
-    if held is None or census is None:
-        return Outcome.CHANGED, "it changed meanwhile: look again"
-    if held.state == "unregistered":
-        return _unregistered(lever, held, census)
-    owner = held.owner
-    assert owner is not None
-    who = f"{held.worker} (pid {owner.pid} on {owner.hostname})"
-    if held.state == "running":
-        if lever.kill:
-            return None
-        line = f"it runs now under {who}, which is alive; to end that worker first: --kill"
-        return Outcome.REFUSED, line
-    if not held.confirmed:
-        return (
-            Outcome.REFUSED,
-            f"the lease of {who} ran out, which does not prove its death; "
-            "to make sure: manage.py maint rescue",
-        )
-    return None
-
-
-def _unregistered(lever: Lever, held: Running, census: Census) -> Objection:
-    who = f"worker {held.attempt.owner or '(none)'}"
-    if lever.unregistered_after is None:
-        return (
-            Outcome.REFUSED,
-            f"{who} never registered, so nobody can tell whether it is alive; "
-            "if you know that it is gone: --unregistered --older-than 1s",
-        )
-    age = 0.0
-    if held.first_seen_at is not None:
-        age = (census.taken_at - held.first_seen_at).total_seconds()
-    left = lever.unregistered_after - age
-    if left <= 0:
-        return None
-    seen = f"first seen {span(age)} ago" if held.first_seen_at is not None else "not seen before"
-    line = f"{who}: {seen}, so come back in {span(left)}"
-    return Outcome.YOUNG, f"{line}; if you know that it is gone: --older-than 1s"
-
-
-_OBJECTIONS = {READY: _ready, RUNNING: _running, FAILED: _failed, SUCCESSFUL: _successful}
-
-
-def _was(row: Row, held: Running | None) -> str:
+def _was(lever: Lever, row: Row, held: Running | None) -> str:
     """The state it was found in, in words."""
     attempt = row.attempt
+    if lever.verb is Verb.MOVE:
+        return f"{attempt.status} in queue {attempt.queue_name}"
+    if lever.verb is Verb.PRIORITY:
+        return f"{attempt.status} with priority {row.priority}"
     if attempt.status == FAILED and row.exception:
         return f"FAILED with {row.exception.rpartition('.')[2]}"
     if attempt.status == READY and row.is_scheduled(timezone.now()):
@@ -318,12 +235,11 @@ def _was(row: Row, held: Running | None) -> str:
 
 def _entry(lever: Lever, row: Row, held: Running | None, was: str) -> LedgerEntry:
     attempt, owner = row.attempt, held.owner if held is not None else None
-    done = "requeued" if lever.verb is Verb.REQUEUE else "failed"
     why = f" Why: {lever.why}" if lever.why else ""
     entry = attempt.entry(
         verdict=LedgerEntry.Verdict.MANUAL,
-        action=done,
-        evidence=f"{done} by hand by {lever.noticed_by}; it was {was}.{why}",
+        action=_ACTIONS[lever.verb].value,
+        evidence=f"{_said(lever)} by hand by {lever.noticed_by}; it was {was}.{why}",
         noticed_by=lever.noticed_by,
     )
     if owner is not None:

@@ -20,6 +20,8 @@ from django_tasks_db.models import DBTaskResult
 from argus_maint.backends import search
 from argus_maint.backends.database import FAILED, READY, Attempt
 from argus_maint.backends.search import Filter
+from argus_maint.exceptions import TaskDiscarded, TaskQuarantined
+from argus_maint.jobs.objections import path_of
 from argus_maint.observe.census import Census
 
 MOST = 100_000  # tasks of one run
@@ -82,10 +84,24 @@ def ambiguous(token: str, rivals: Sequence[tuple[uuid.UUID, str]]) -> str:
     return f"{token} is ambiguous: {named}{more}."
 
 
-def failed(using: str, wanted: Filter, since: float) -> Targets:
-    """FAILED tasks that failed within the last ``since`` seconds (host time)."""
-    after = timezone.now() - timedelta(seconds=since)
+def failed(using: str, wanted: Filter, since: float | None = None) -> Targets:
+    """FAILED tasks, those of the last ``since`` seconds (host time) where given."""
+    after = timezone.now() - timedelta(seconds=since) if since is not None else None
     return _all(search.finished(using, FAILED, since=after), wanted, with_exception=True)
+
+
+def unseen(using: str, wanted: Filter, since: float | None = None) -> Targets:
+    """As ``failed``, without those that a person has given up or seen to."""
+    after = timezone.now() - timedelta(seconds=since) if since is not None else None
+    rows = search.finished(using, FAILED, since=after)
+    rows = rows.exclude(exception_class_path=path_of(TaskDiscarded))
+    return _all(rows, wanted, with_exception=True)
+
+
+def quarantined(using: str, wanted: Filter) -> Targets:
+    """FAILED tasks that have lost too many workers. Reads the whole table."""
+    rows = search.finished(using, FAILED).filter(exception_class_path=path_of(TaskQuarantined))
+    return _all(rows, wanted)
 
 
 def ready(using: str, wanted: Filter, older_than: float | None) -> Targets:

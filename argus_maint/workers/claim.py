@@ -20,16 +20,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
+from datetime import timezone as dt_timezone
+from functools import lru_cache
 from typing import Any
 
+from django.conf import settings
 from django.db import connections
-from django.db.models import Exists, QuerySet
+from django.db.models import Exists, Q, QuerySet
 from django.utils import timezone
-from django_tasks_db.models import DBTaskResult
+from django_tasks_db.models import DBTaskResult, get_date_max
 
 from argus_maint.backends.database import READY, RUNNING
 from argus_maint.models import Process
-from argus_maint.workers import pauses
+from argus_maint.workers.pauses import MayBeTaken
 
 RACES = 20  # lost races in a row before the caller looks after its other duties
 
@@ -47,20 +51,42 @@ class Queues:
     excluded: tuple[str, ...] = ()
     worker: str = ""
 
-    def ready(self, using: str) -> QuerySet[DBTaskResult]:
-        """READY and due, best first."""
-        rows = DBTaskResult.objects.using(using).ready().filter(backend_name=self.backend_name)
+    def ready(self, using: str, now: datetime | None = None) -> QuerySet[DBTaskResult]:
+        """READY and due (by this host's time, as the column has it), best first."""
+        due = Q(run_after=get_date_max()) | Q(run_after__lte=now or timezone.now())
+        rows = DBTaskResult.objects.using(using).filter(due, status=READY)
+        rows = rows.filter(backend_name=self.backend_name)
         if "*" not in self.names:
             rows = rows.filter(queue_name__in=self.names)
         if self.excluded:
             rows = rows.exclude(queue_name__in=self.excluded)
-        return self.open(rows, using)
+        return rows.filter(self.open)
 
-    def open(self, rows: QuerySet[DBTaskResult], using: str) -> QuerySet[DBTaskResult]:
-        """Those whose queue is not paused; none where the worker is drained."""
-        # NOT IN, which the database works out once, and not once for each row.
-        rows = rows.exclude(queue_name__in=pauses.paused_queues(self.backend_name, using))
-        return rows.exclude(pauses.drained(self.worker, using)) if self.worker else rows
+    @property
+    def open(self) -> MayBeTaken:
+        """The condition that neither the queue is paused nor the worker drained."""
+        return MayBeTaken(self.backend_name, self.worker)
+
+    def best(self, using: str, *columns: str) -> tuple[str, list[Any]]:
+        """SQL and parameters of the query for the best of them: its columns, or all."""
+        sql, params = _compiled(self, using, columns)
+        adapt = connections[using].ops.adapt_datetimefield_value
+        mark, now = adapt(_mark()), adapt(timezone.now())
+        return sql, [now if each == mark else each for each in params]
+
+
+def _mark() -> datetime:
+    """A time that no row has. It keeps the place of the present one in a compiled query."""
+    return datetime(1971, 2, 3, 4, 5, 6, 7, tzinfo=dt_timezone.utc if settings.USE_TZ else None)
+
+
+@lru_cache(maxsize=64)
+def _compiled(queues: Queues, using: str, columns: tuple[str, ...]) -> tuple[str, tuple[Any, ...]]:
+    """Only the time differs from claim to claim, and the ORM takes its time to say the rest."""
+    rows = queues.ready(using, _mark())
+    rows = rows.values(*columns) if columns else rows
+    sql, params = rows[:1].query.get_compiler(using).as_sql()
+    return sql, tuple(params)
 
 
 def _registered(worker_id: str, using: str) -> Exists:
@@ -90,8 +116,7 @@ def claim(queues: Queues, worker_id: str, using: str) -> DBTaskResult | None:
 def _claim_in_one(queues: Queues, worker_id: str, using: str) -> DBTaskResult | None:
     table = connections[using].ops.quote_name(DBTaskResult._meta.db_table)
     ours = connections[using].ops.quote_name(Process._meta.db_table)
-    best = queues.ready(using).values("pk")[:1].query.get_compiler(using)
-    chosen, params = best.as_sql()
+    chosen, params = queues.best(using, "pk")
     # The ORM refuses FOR UPDATE in autocommit, where a single statement needs no BEGIN.
     sql = (  # made of names and of the ORM's own SQL; every value is a parameter
         f"UPDATE {table} SET status = 'RUNNING', started_at = %s, "  # noqa: S608
@@ -109,7 +134,7 @@ def _claim_in_one(queues: Queues, worker_id: str, using: str) -> DBTaskResult | 
 def _claim_in_block(queues: Queues, worker_id: str, using: str) -> DBTaskResult | None:
     quote, features = connections[using].ops.quote_name, connections[using].features
     table, ours = quote(DBTaskResult._meta.db_table), quote(Process._meta.db_table)
-    best, params = queues.ready(using).values("pk")[:1].query.get_compiler(using).as_sql()
+    best, params = queues.best(using, "pk")
     skip = " SKIP LOCKED" if features.has_select_for_update_skip_locked else ""
     sql = (
         f"BEGIN NOT ATOMIC "  # noqa: S608
@@ -133,7 +158,7 @@ def _claim_in_block(queues: Queues, worker_id: str, using: str) -> DBTaskResult 
 
 def _claim_guarded(queues: Queues, worker_id: str, using: str) -> DBTaskResult | None:
     """One try: the row claimed (RUNNING), the row lost to another (READY), or None."""
-    row = queues.ready(using).first()
+    row = next(iter(DBTaskResult.objects.using(using).raw(*queues.best(using))), None)
     return row and _take(row, queues, worker_id, using)
 
 
@@ -147,12 +172,13 @@ def _take(row: DBTaskResult, queues: Queues, worker_id: str, using: str) -> DBTa
     }
     rows = DBTaskResult.objects.using(using).filter(
         _registered(worker_id, using),
+        queues.open,
         pk=row.pk,
         status=READY,
         worker_ids=before,
         queue_name=row.queue_name,
     )
-    if queues.open(rows, using).update(**values):
+    if rows.update(**values):
         for name, value in values.items():
             setattr(row, name, value)
     return row

@@ -159,8 +159,6 @@ def run(verb: Verb, context: Context, options: dict[str, Any]) -> int:
     """Find the tasks, ask where there are many, act, and tell."""
     kind = selection(verb, options)
     found = find(kind, context, options)
-    if not options["dry_run"] and len(found.ids) > ASK_ABOVE and not options["yes"]:
-        _ask(verb, found, context, options)
     lever = Lever(
         verb=verb,
         using=context.using,
@@ -172,6 +170,19 @@ def run(verb: Verb, context: Context, options: dict[str, Any]) -> int:
         dry_run=options["dry_run"],
         kill=options["kill"],
     )
+    return carry_out(lever, found, context, options)
+
+
+def carry_out(
+    lever: Lever,
+    found: Targets,
+    context: Context,
+    options: dict[str, Any],
+    ask_above: int = ASK_ABOVE,
+) -> int:
+    """Ask above so many tasks, act, and tell; the exit status."""
+    if not lever.dry_run and len(found.ids) > ask_above and not options["yes"]:
+        _ask(lever.verb, found, context, options)
     tally = Tally(lever, found, by_id=bool(options["ids"]))
     try:
         columns = (MofNCompleteColumn(), TimeRemainingColumn())
@@ -180,7 +191,7 @@ def run(verb: Verb, context: Context, options: dict[str, Any]) -> int:
             def tell(result: Result) -> None:
                 tally.add(result)
                 if context.err.terminal and len(found.ids) > BAR_ABOVE:
-                    show(verb.value, sum(tally.counts.values()), len(found.ids))
+                    show(lever.verb.value, sum(tally.counts.values()), len(found.ids))
 
             tally.stopped = levers.pull(lever, found.ids, tell)
     except KeyboardInterrupt:

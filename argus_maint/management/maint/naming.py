@@ -13,10 +13,12 @@ from argus_maint.backends import search
 from argus_maint.checks import is_database_backend
 from argus_maint.management.maint.context import known_backend
 from argus_maint.models import Process
+from argus_maint.observe import census as look
 from argus_maint.observe.census import label
 from argus_maint.options import did_you_mean
 from argus_maint.workers import registry
 
+LONGEST = 32  # characters of a queue's name, in the task table
 SEVERAL = 10  # names that a complaint lists
 
 
@@ -60,6 +62,32 @@ def _in_use(alias: str, using: str) -> set[str]:
         if process.info.get("backend") == alias:
             names |= {*process.info.get("queues", []), *process.info.get("excluded", [])}
     return names - {"*"}
+
+
+def possible_queue(name: str, alias: str) -> str:
+    """A queue that tasks may be in: of that backend, or of any that is in the database."""
+    aliases: dict[str, Any] = getattr(settings, "TASKS", None) or {}
+    ours = [each for each in aliases if is_database_backend(aliases[each].get("BACKEND", ""))]
+    queues = [search.configured_queues(each) for each in ([alias] if alias else ours)]
+    if len(name) > LONGEST:
+        raise wrong(f"{name!r} is too long for a queue: it has at most {LONGEST} characters.")
+    if all(queues) and not any(name in each for each in queues):  # an empty one allows any
+        known: set[str] = set().union(*queues)
+        raise wrong(f"No queue {name!r}.{did_you_mean(name, known)}{_list(known, 'TASKS has')}")
+    return name
+
+
+def taken_by_nobody(queue: str, alias: str, using: str) -> bool:
+    """Whether no living worker takes from it, as far as one look can tell."""
+    census = look.take(using, alias)
+    return not any(
+        each.kind == Process.Kind.WORKER
+        and census.states[each.pk] == Process.State.ALIVE
+        and alias in ("", each.info.get("backend"))
+        and {"*", queue} & set(each.info.get("queues", []))
+        and queue not in each.info.get("excluded", [])
+        for each in census.living
+    )
 
 
 def known_supervisor(name: str, using: str) -> str:

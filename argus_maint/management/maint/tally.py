@@ -1,4 +1,4 @@
-"""What became of the tasks of a ``maint requeue`` or ``maint fail``, counted and told."""
+"""What became of the tasks of a lever, of ``maint requeue`` for example: counted and told."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ from argus_maint.observe.screen import BAD, DIM, GOOD, HEAD, WARN, join, span, s
 
 NAMED = 20  # tasks named one by one
 KEPT = 1000  # of each kind, for the JSON form
-WORDS = {Verb.REQUEUE: ("requeue", "requeued"), Verb.FAIL: ("fail", "failed")}
+WORDS = {
+    Verb.REQUEUE: ("requeue", "requeued"),
+    Verb.FAIL: ("fail", "failed"),
+    Verb.RELEASE: ("release", "released"),
+    Verb.DISCARD: ("discard", "discarded"),
+    Verb.MOVE: ("move", "moved"),
+    Verb.PRIORITY: ("prioritize", "prioritized"),
+}
 STYLES = {Outcome.DONE: GOOD, Outcome.NOTHING: DIM, Outcome.YOUNG: WARN, Outcome.CHANGED: WARN}
 _YOUNG = """\
   An unregistered task counts as stuck {wait} after its first look by a supervisor,
@@ -51,6 +58,8 @@ class Tally:
             "version": 1,
             "dry_run": self.lever.dry_run,
             "noticed_by": self.lever.noticed_by,
+            **({"to": self.lever.to} if self.lever.verb is Verb.MOVE else {}),
+            **({"priority": self.lever.priority} if self.lever.verb is Verb.PRIORITY else {}),
             "found": len(self.found.ids),
             "counts": {each.value: self.counts[each] for each in Outcome},
             "tasks": [
