@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 CI_VENV ?= .venv-ci
+DOCS_VENV ?= .venv-docs
 # More arguments for pytest or the demo: make test ARGS="-k rescue -x"
 ARGS ?=
 
-.PHONY: help demo test lint lock ci clean venv venv-ci \
+.PHONY: help demo test lint lock docs ci clean venv venv-ci venv-docs \
 	lint-ruff lint-format lint-types lint-imports lint-migrations
 
 help:
@@ -13,6 +14,7 @@ help:
 	@echo "make test    the fast tests, on SQLite; skips those of a server that does not answer"
 	@echo "             and the faults of another database than SQLite"
 	@echo "make lint    ruff, mypy, import contracts, migrations (Python 3.12 or newer)"
+	@echo "make docs    build the site into site/, and look at what was built (Python 3.12 or newer)"
 	@echo "make lock    resolve the lock files anew"
 	@echo "make ci      all that CI runs (Debian, root)"
 	@echo "make clean   remove what these made"
@@ -42,11 +44,20 @@ lint-migrations: venv-ci
 	@DJANGO_SETTINGS_MODULE=tests.settings $(CI_VENV)/bin/python -m django \
 		makemigrations --check --dry-run argus_maint
 
+# Without -q: with it mkdocs ends with 0 whatever is wrong. The variable silences an
+# advertisement of the theme.
+docs: venv-docs
+	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/python -m mkdocs build --strict --site-dir site
+	@$(DOCS_VENV)/bin/python -m tools.docs.built site
+
 venv:
 	@tools/venv "$(PYTHON)" "$(VENV)" requirements.lock
 
 venv-ci:
 	@tools/venv "$(PYTHON)" "$(CI_VENV)" requirements-ci.lock 3.12
+
+venv-docs:
+	@tools/venv "$(PYTHON)" "$(DOCS_VENV)" requirements-docs.lock 3.12
 
 # One resolution for all Pythons and platforms; the second lock adds to the first.
 COMPILE = .ci/venvs/uv/bin/uv pip compile --quiet --upgrade --universal --generate-hashes \
@@ -59,12 +70,14 @@ lock:
 	@$(COMPILE) pyproject.toml --group dev -o requirements.lock
 	@$(COMPILE) pyproject.toml --extra crontask --group dev --group lint \
 		--constraint requirements.lock -o requirements-ci.lock
+	@$(COMPILE) pyproject.toml --group docs \
+		--constraint requirements.lock -o requirements-docs.lock
 	@$(COMPILE) --group mariadb -o requirements-mariadb.lock
 
 ci:
 	@.ci/run
 
 clean:
-	@rm -rf $(VENV) $(CI_VENV) .ci/venvs build dist .hypothesis .import_linter_cache \
+	@rm -rf $(VENV) $(CI_VENV) $(DOCS_VENV) .ci/venvs build dist site .hypothesis .import_linter_cache \
 		.mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,11 +14,11 @@ of the site's own, with one of ``function``, ``task`` or ``command``::
 
 Keys of a job, with their defaults:
 
-- ``schedule``: five fields of cron (see ``ticks``); needed for a job of the site's own.
+- ``schedule``: five fields, as Debian's cron has them; a job of the site's own needs one.
 - ``zone``: the time zone of the schedule (default: the setting TIME_ZONE).
 - ``enabled``: ``False`` switches it off (default True).
 - ``catch_up``: after downtime ``"latest"`` (default) runs the newest missed tick,
-  ``"skip"`` none, ``"all"`` each of them, the newest ``MOST_CAUGHT_UP`` at most.
+  ``"skip"`` none, ``"all"`` each of them, the newest 24 at most.
 - ``on_lost``: when its process dies in the middle, ``"rerun"`` runs the tick again, five
   attempts at most, as long as the next one is not due; ``"report"`` only tells. Ours rerun,
   the site's report.
@@ -26,10 +26,12 @@ Keys of a job, with their defaults:
   runs in the scheduler's own process cannot be, and is reported.
 - ``run_on``: ``"scheduler"`` (default), or ``"worker"``: through the task queue.
 - ``options``: what the job itself takes; for a function or a task keyword arguments. A
-  command has its arguments in a list, as above.
-- ``ping``: a URL outside that is told when a run starts and how it ends (default None; see
-  ``conf_ping``).
+  command has its arguments in a list, after its name.
+- ``ping``: a URL outside that is told when a run starts and how it ends (default None).
 - ``summary``: one line of what it does, for a job of the site's own.
+- ``function``: a dotted path, called in the scheduler's process.
+- ``task``: the dotted path of a Django task, which is enqueued.
+- ``command``: a management command, or a list of one and its arguments.
 
 Reading it imports nothing of the site.
 """

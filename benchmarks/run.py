@@ -41,6 +41,7 @@ PLAN = {
     "chaos": ("sqlite", "postgres"),
     "throughput": ("postgres", "sqlite", "mariadb"),
     "scale": ("sqlite", "postgres"),
+    "status": ("sqlite", "postgres"),
     "beats": ("postgres",),
     "memory": ("sqlite", "postgres"),
     "prune": ("sqlite", "postgres", "mariadb"),

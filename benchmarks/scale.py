@@ -35,7 +35,7 @@ def main() -> int:
         before = _fill_and_time(bench, arguments.small, passes)
         large = _fill_and_time(bench, rows - arguments.small, passes)
         bench.index(False)
-        _analyze()
+        analyze()
         without = _times(3)  # seconds each where the table is scanned
         # Once more, so that a machine that became faster or slower meanwhile is no ratio.
         bench.clear()
@@ -50,7 +50,7 @@ def main() -> int:
     return report("scale", arguments, figures)
 
 
-def _busy(bench: Bench) -> None:
+def busy(bench: Bench) -> None:
     """A hundred READY tasks, and eight RUNNING under a worker that nobody registered."""
     from django.utils import timezone
     from django_tasks_db.models import DBTaskResult
@@ -65,15 +65,16 @@ def _busy(bench: Bench) -> None:
 
 def _fill_and_time(bench: Bench, rows: int, passes: int) -> dict[str, float]:
     say(f"adding {rows:,} finished rows")
-    _busy(bench)
+    busy(bench)
     bench.fill(rows)
-    _analyze()
+    analyze()
     times = _times(passes)
     say(", ".join(f"{name} {seconds * 1000:.1f} ms" for name, seconds in times.items()))
     return times
 
 
-def _analyze() -> None:
+def analyze() -> None:
+    """Tell the planner, and have the table as autovacuum would."""
     table = connection.ops.quote_name("django_tasks_database_dbtaskresult")
     with connection.cursor() as cursor:
         cursor.execute(f"ANALYZE {'TABLE ' if connection.vendor == 'mysql' else ''}{table}")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from tests.commands.sites import Site
     from tests.lab import Lab
     from tests.scratches import Scratches
 
@@ -121,3 +122,11 @@ def scratches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scratches]:
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """A project of its own, on SQLite, not migrated (see ``tests.commands.sites``)."""
+    from tests.commands.sites import Site
+
+    return Site(tmp_path)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 from django.db import Error
 
-from argus_maint.database import discard, in_plain_words
+from argus_maint.database import MIGRATE, discard, in_plain_words, what_helps
 from argus_maint.doctor import boot, clocks, databases, disks, schedules, site, tables
 from argus_maint.doctor.line import BAD, OK, WARN, Line, bad
 
@@ -54,6 +54,8 @@ def _examined(topic: str, examiner: Examiner, using: str) -> tuple[list[Line], b
         lines.extend(examiner(using))
     except Error as error:
         discard(using)
+        if what_helps(error) == MIGRATE:  # told with the tables
+            return lines, True
         why = "Without it nothing of ours works, and nothing more could be looked at here."
         fix = "Repair the database, or the setting DATABASES; then run maint doctor again."
         lines.append(bad(topic, in_plain_words(error), why, fix))

@@ -24,8 +24,8 @@ LOOKS = 3  # the quickest of them counts: its answer is the least old
 
 def look(using: str) -> Iterator[Line]:
     """The host's clock and the database's are read together."""
-    yield from _skew(using)
     yield from _zone(using)
+    yield from _skew(using)
 
 
 def _bound() -> float:

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import django
-from django.db import connection
 from django.utils import timezone
 
 from argus_maint.drills import processes
@@ -61,11 +60,6 @@ def a_finished_task() -> str:
     from django_tasks_db.models import DBTaskResult
 
     return str(DBTaskResult.objects.finished().order_by("-finished_at")[0].pk)
-
-
-def vendor() -> str:
-    """What Django calls the database."""
-    return connection.vendor
 
 
 def living(name: str, kind: str) -> int:
@@ -144,7 +138,7 @@ def date_ahead(ids: list[str], seconds: float) -> None:
 CALLS: dict[str, Callable[..., Any]] = {
     each.__name__: each
     for each in (
-        *(enqueue, statuses, running_under, a_finished_task, vendor, living, ledger),
+        *(enqueue, statuses, running_under, a_finished_task, living, ledger),
         *(last_ran, add_finished, delete_most, date_ahead),
     )
 }

@@ -13,7 +13,8 @@ leases and thresholds, and no patience: what is a fault is a finding at the next
 It lives in a folder and a database of its own, and knows nothing of the site that runs it:
 the variables of that site's environment are not handed on. ``database`` is another one than
 a SQLite file in the folder, empty or, with ``prepared``, migrated; whoever gives it removes
-it. ``template`` is a migrated SQLite file to begin with, which saves a second.
+it. ``template`` is a migrated SQLite file to begin with, which saves a second. ``folder`` is
+an empty one to be used, and removed in the end, instead of a temporary one.
 
 All that is started carries ``ARGUS_MAINT_SCRATCH=<folder>`` in its environment, also what a
 pasted command left in the background; ``close`` ends all of that and nothing else.
@@ -44,6 +45,7 @@ Env = Mapping[str, str] | None  # variables beside those of the project
 PROJECT = Path(__file__).parent / "project"
 PACKAGE = Path(__file__).parent.parent.parent  # the folder that holds argus_maint
 FILE = "db.sqlite3"
+PREFIX = "argus-maint-drill-"
 PATIENCE = 30.0  # seconds for anything that has to come
 COMMAND = 120.0  # seconds a command may take
 QUEUES = "default,emails"
@@ -71,8 +73,10 @@ class Scratch:
         template: Path | None = None,
         database: Mapping[str, Any] | None = None,
         prepared: bool = False,
+        folder: Path | None = None,
     ) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="argus-maint-drill-"))
+        self.folder = (folder or Path(tempfile.mkdtemp(prefix=PREFIX))).resolve()
+        self.vendor = "sqlite"
         self.env = self._environment()
         self.started: dict[str, Started] = {}
         self._hand: subprocess.Popen[str] | None = None
@@ -90,7 +94,9 @@ class Scratch:
     def _environment(self) -> dict[str, str]:
         """This process's own, without what tells of another site."""
         env = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
-        paths = [str(PACKAGE), *filter(None, [env.get("PYTHONPATH")])]
+        # What is installed is found anyway, and must not come before the standard library.
+        checkout = [] if PACKAGE.name.endswith("-packages") else [str(PACKAGE)]
+        paths = [*checkout, *filter(None, [env.get("PYTHONPATH")])]
         return env | {
             MARK: str(self.folder),
             "PATH": os.pathsep.join([str(self.folder / "bin"), env.get("PATH", os.defpath)]),
@@ -111,6 +117,8 @@ class Scratch:
         shutil.copytree(PROJECT, self.folder, ignore=ignored, dirs_exist_ok=True)
         (self.folder / "__init__.py").unlink()
         (self.folder / "var").mkdir()
+        self.vendor = str(database["ENGINE"]).rpartition(".")[2]
+        self.vendor = {"sqlite3": "sqlite"}.get(self.vendor, self.vendor)
         (self.folder / "database.json").write_text(json.dumps(dict(database)))
         self._make_python()
         if template is not None:
@@ -292,15 +300,16 @@ class Scratch:
         return "\n".join(ends)
 
     def close(self) -> None:
-        """End all that runs, and remove the folder."""
-        if self._hand is not None and self._hand.poll() is None:
-            with contextlib.suppress(OSError):
-                print(json.dumps([BYE, {}]), file=self._hand.stdin, flush=True)
+        """End all that runs, and remove the folder.
+
+        Interrupted, it is done by the helper, as soon as this process has ended.
+        """
         for started in self.started.values():
             started.end()
         processes.end_marked(MARK, str(self.folder))
         if self._hand is not None:
-            self._hand.communicate()
+            with contextlib.suppress(OSError):  # it was ended with the others, where /proc tells
+                self._hand.communicate(json.dumps([BYE, {}]) + "\n")
         processes.remove(self.folder)
 
 

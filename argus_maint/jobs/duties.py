@@ -6,24 +6,40 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from argus_maint.jobs import rescue
+from argus_maint.jobs.guard import Guard
 from argus_maint.jobs.overdue import report_overdue
 from argus_maint.workers import messenger
 from argus_maint.workers.keeper import Duties, Keeper
 
 
 def forked_duties() -> Duties:
-    """Duties of a keeper process: signals are sent from processes of their own."""
+    """Duties of a keeper process: it forks for what may hang, signals and passes of jobs."""
     messengers = messenger.Messengers()
-    return _duties(messengers.dispatch, messengers.collect, messengers.finish)
+    guards: dict[int, Guard] = {}
+
+    def guard(keeper: Keeper) -> None:
+        if id(keeper) not in guards:
+            guards[id(keeper)] = Guard(keeper.using, _name(keeper))
+        guards[id(keeper)].turn()
+
+    def finish(tick: Callable[[], None]) -> None:
+        messengers.finish(tick)
+        for each in guards.values():
+            each.finish(tick)
+
+    return _duties(messengers.dispatch, messengers.collect, finish, guard)
 
 
 def threaded_duties() -> Duties:
     """Duties of a keeper thread (``--reload``), whose process must not fork."""
-    return _duties(messenger.send, lambda: None, lambda tick: None)
+    return _duties(messenger.send, lambda: None, lambda tick: None, lambda keeper: None)
 
 
 def _duties(
-    announce: Callable[[Sequence[str]], None], collect: Callable[[], None], finish: Any
+    announce: Callable[[Sequence[str]], None],
+    collect: Callable[[], None],
+    finish: Any,
+    guard: Callable[[Keeper], None],
 ) -> Duties:
     views: dict[int, rescue.View] = {}
 
@@ -33,6 +49,7 @@ def _duties(
         report = rescue.run(view)
         if report.failed():
             announce(report.failed())
+        guard(keeper)
         return report.confirm_at
 
     def overdue(keeper: Keeper, data: dict[str, Any]) -> None:
@@ -41,10 +58,14 @@ def _duties(
     return Duties(rescue=one_pass, overdue=overdue, finish=finish)
 
 
+def _name(keeper: Keeper) -> str:
+    return f"{keeper.group.name}@{keeper.group.host.hostname}"[:160]
+
+
 def _view(keeper: Keeper) -> rescue.View:
     return rescue.View(
         using=keeper.using,
-        noticed_by=f"{keeper.group.name}@{keeper.group.host.hostname}"[:160],
+        noticed_by=_name(keeper),
         host=keeper.group.host,
         watch=keeper.watch,
         supervisor=keeper.group.supervisor,

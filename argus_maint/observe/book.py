@@ -5,15 +5,17 @@ Only reads. Who opens and closes them is ``argus_maint.findings``.
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
 from django.conf import settings
 
-from argus_maint.conf_findings import INFO, SEVERITIES
+from argus_maint.conf_findings import INFO
+from argus_maint.findings.book import is_acked
+from argus_maint.findings.book import open_findings as in_the_book
 from argus_maint.models import Finding, Run
+from argus_maint.observe.findings import runbook
 from argus_maint.observe.history import iso
 from argus_maint.ticks import Schedule
 
@@ -35,8 +37,7 @@ class Open:
     @property
     def acked(self) -> bool:
         """Whether a person has taken it on, and their time is not over."""
-        until = self.row.acked_until
-        return bool(self.row.acked_by) and (until is None or until > self.now)
+        return is_acked(self.row, self.now)
 
     @property
     def urgent(self) -> bool:
@@ -51,10 +52,7 @@ class Open:
     @property
     def command(self) -> str:
         """The page that says what to do."""
-        words = ["manage.py", "maint", "runbook", self.row.code]
-        if self.row.object.startswith("-"):
-            words.append("--")
-        return shlex.join([*words, *([self.row.object] if self.row.object else [])])
+        return runbook(self.row.code, self.row.object)
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -79,18 +77,8 @@ class Open:
 
 def open_findings(using: str, now: datetime) -> list[Open]:
     """Open ones: those that nobody has taken on first, the most severe and the oldest first."""
-    rows = Finding.objects.using(using).filter(state=Finding.State.OPEN)
-    ranks = {name: rank for rank, name in enumerate(SEVERITIES)}
-    found = [Open(row, now) for row in rows]
-    return sorted(
-        found,
-        key=lambda each: (
-            each.acked,
-            ranks.get(each.row.severity, len(ranks)),
-            each.row.first_seen_at,
-            each.row.pk,
-        ),
-    )
+    found = [Open(row, now) for row in in_the_book(using)]
+    return sorted(found, key=lambda each: each.acked)  # which keeps the order of the book
 
 
 def last_look(using: str) -> datetime | None:

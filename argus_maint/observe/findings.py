@@ -22,7 +22,9 @@ WIDEST = len(CRITICAL)
 
 def runbook(code: str, object: str) -> str:
     """The command that shows what to do."""
-    return shlex.join(["manage.py", "maint", "runbook", code, *([object] if object else [])])
+    # What begins with a dash would be taken for an option.
+    words = [*(["--"] if object.startswith("-") else []), object] if object else []
+    return shlex.join(["manage.py", "maint", "runbook", code, *words])
 
 
 def as_dict(finding: Finding) -> dict[str, Any]:

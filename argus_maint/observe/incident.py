@@ -183,7 +183,7 @@ def _lines(incident: Incident) -> Iterator[str]:
     took = span((until - since).total_seconds())
     yield f"# Incident of {since:%Y-%m-%d %H:%M} UTC"
     yield ""
-    yield f"A draft from what was recorded between {since:%Y-%m-%d %H:%M:%S} and "
+    yield f"A draft from what was recorded between {since:%Y-%m-%d %H:%M:%S} and"
     yield f"{until:%Y-%m-%d %H:%M:%S} ({took}). Times are UTC."
     for note in incident.notes:
         yield f"\n{text(note)}"

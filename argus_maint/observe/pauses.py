@@ -7,16 +7,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Q
-
 from argus_maint.models import Pause, Process
 from argus_maint.observe.history import iso
 from argus_maint.observe.screen import span
+from argus_maint.workers import pauses
 
 
 @dataclass(frozen=True, slots=True)
 class Pauses:
-    """Those that hold at one moment, the oldest first."""
+    """Those that hold at one moment."""
 
     rows: list[Pause] = field(default_factory=list)
 
@@ -36,10 +35,9 @@ class Pauses:
         return (each for each in self.rows if not each.worker)
 
 
-def live(using: str, now: datetime) -> Pauses:
-    """Those that hold at ``now``, the database's time."""
-    rows = Pause.objects.using(using).filter(Q(until=None) | Q(until__gt=now))
-    return Pauses(list(rows.order_by("since", "pk")))
+def live(using: str) -> Pauses:
+    """Those that hold now, by the database's clock."""
+    return Pauses(pauses.live(using))
 
 
 def as_dict(pause: Pause) -> dict[str, Any]:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from django.db import OperationalError, connections
+
 from argus_maint.backends.database import QueueCounts
+from argus_maint.backends.locks import holders
 from argus_maint.conf import get_settings
 from argus_maint.models import Process
 from argus_maint.observe import schedulers
@@ -18,6 +21,31 @@ from argus_maint.observe.picture import Problem, Queue, Status, count, is_alive,
 from argus_maint.observe.screen import span
 
 STUCK_AFTER = 3600.0  # seconds after which an unregistered task is a problem
+PATIENCE = 2.0  # seconds for which SQLite's write lock is tried for
+
+
+def locked(using: str) -> list[Problem]:
+    """Whether somebody holds locks that the queue waits for. Then no pass can write a finding.
+
+    Within a transaction of the caller's nothing is looked for: it may hold them itself.
+    """
+    code = get_settings().findings["DatabaseLocked"]
+    if not code.enabled or connections[using].in_atomic_block:
+        return []
+    command = "manage.py maint runbook DatabaseLocked"
+    try:
+        found = holders(using, code.options["held"], PATIENCE)
+    except OperationalError as error:  # SQLite: no lock that is held, but no writes either
+        text = " ".join(str(error).split())
+        message = f"the database takes no writes: {text}"
+        return [Problem("locked", message, "manage.py maint doctor", "DatabaseLocked")]
+    worst = next((each for each in found if each.urgent), None)
+    if worst is None:
+        return []
+    who = f"pid {worst.pid}" if worst.pid else "somebody"
+    aside = ", ".join(filter(None, (worst.who, worst.host)))
+    message = f"{worst.what}: {who}" + (f" ({aside})" if aside else "")
+    return [Problem("locked", message, command, "DatabaseLocked")]
 
 
 def problems(status: Status) -> list[Problem]:

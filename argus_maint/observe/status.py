@@ -27,14 +27,21 @@ from argus_maint.observe.picture import (
     is_alive,
     oldest_age,
 )
-from argus_maint.observe.problems import problems
+from argus_maint.observe.problems import locked, problems
 
-__all__ = ["Deaths", "Problem", "Queue", "Status", "count", "gather", "oldest_age"]
+__all__ = ["Deaths", "Problem", "Queue", "Status", "count", "gather", "oldest_age", "watch"]
 
 SHOWN = 10  # tasks of one kind on the screen
 RESCUES = 5
 TROUBLES = ("lost", "overdue", "unregistered")
 LOOK_BACK = 3600.0  # seconds for which ended processes are counted
+
+
+def watch(using: str, backend: str = "") -> Status:
+    """The same look with eyes for what nobody could write down: whether writes are held up."""
+    status = gather(using, backend)
+    status.problems = [*locked(using), *status.problems]
+    return status
 
 
 def gather(using: str, backend: str = "") -> Status:
@@ -44,7 +51,7 @@ def gather(using: str, backend: str = "") -> Status:
     status.holdings = {each.owner.pk: each for each in census.running if each.owner is not None}
     status.findings = book.open_findings(using, census.taken_at)
     status.looked = book.since_last_look(using, census.taken_at)
-    status.pauses = pauses.live(using, census.taken_at)
+    status.pauses = pauses.live(using)
     status.queues = _queues(status)
     status.deaths = _deaths(using, census.taken_at)
     if any(each.kind == Process.Kind.SUPERVISOR for each in status.deaths):

@@ -20,7 +20,7 @@ AWAY = "/nowhere/at/all.sqlite3"
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ([], "name a subcommand: status, rescue,"),
+        ([], "name a subcommand: status, check,"),
         (["staus"], "there is no 'staus'; Did you mean \"status\"?"),
         (["tasks", "--state", "stuck"], "it must be one of ready, scheduled"),
         (["tasks", "--task", " "], "an empty pattern matches no task"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,27 @@ def test_a_page_is_shown_without_a_database() -> None:
     assert done.stdout.startswith("> Not filled in: The database does not answer: unable to open")
     assert "## Mitigation" in done.stdout
     assert shell("runbook", env=away).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"ARGUS_MAINT_TEST_SETTING": '{"RESCUE": {"*": {"on_lots": "fail"}}}'},
+        {"ARGUS_MAINT_TEST_BROKEN": "django.db.backends.dummy"},
+    ],
+)
+def test_wrong_settings_do_not_keep_a_page_back(setting: dict[str, str], tmp_path: Path) -> None:
+    """Of Misconfigured for one: it says what to do about them."""
+    (tmp_path / "broken.py").write_text(
+        "import os\nfrom tests.settings import *\n"
+        "if engine := os.environ.get('ARGUS_MAINT_TEST_BROKEN'):\n"
+        "    DATABASES['default']['ENGINE'] = engine\n"
+    )
+    path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    env = {**setting, "DJANGO_SETTINGS_MODULE": "broken", "PYTHONPATH": path}
+    done = shell("runbook", "NoWorkers", env=env)
+    assert done.returncode == 0, done.stderr
+    assert "## Mitigation" in done.stdout
 
 
 def test_a_timeline_is_added_to_and_only_its_maker_may_read_it(pages: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 from argus_maint.conf_findings import CODES
 from argus_maint.drills import clock
 from argus_maint.drills.faults import FAULTS, fault_of
+from argus_maint.drills.proof import told
 from tests.faults.conftest import cannot
-from tests.runbooks.proof import told
 from tests.scratches import KIND, Scratches
 
 

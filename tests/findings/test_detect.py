@@ -628,8 +628,15 @@ def test_clock_skew_of_who_claims_or_enqueues_in_the_future() -> None:
     found = {each.object: each for each in look("ClockSkew")}
     assert set(found) == {"far", "task table"}
     assert 50 < found["far"].evidence["seconds"] < 61
+    assert (found["far"].evidence["worker"], found["far"].evidence["pid"]) == ("w1", worker.pid)
     assert "ahead of the database's" in found["far"].summary
     assert objects("ClockSkew", skew="2m") == []
+
+
+def test_a_beat_that_is_to_come_is_a_wrong_clock_and_no_death() -> None:
+    rows.process("w1", host=rows.elsewhere(), kind="supervisor", silent=-60)
+    assert objects("ClockSkew") == ["far"]
+    assert objects("DeadWorker") == []
 
 
 def test_clock_skew_of_this_host(monkeypatch: pytest.MonkeyPatch) -> None:

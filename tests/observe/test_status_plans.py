@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 from django.db import connection
+from django.db.models import Model
 from django.test.utils import CaptureQueriesContext
 from django_tasks_db.models import DBTaskResult
 
@@ -74,9 +75,9 @@ def _ended(number: int) -> Process:
     )
 
 
-def _analyze() -> None:
+def _analyze(models: tuple[type[Model], ...] = (DBTaskResult, LedgerEntry)) -> None:
     with connection.cursor() as cursor:
-        for model in (DBTaskResult, LedgerEntry):
+        for model in models:
             verb = "ANALYZE TABLE" if connection.vendor == "mysql" else "ANALYZE"
             cursor.execute(f"{verb} {model._meta.db_table}")
             if connection.vendor == "mysql":

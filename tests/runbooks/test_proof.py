@@ -65,15 +65,15 @@ def scratch(scratches: Scratches) -> Iterator[Scratch]:
 
 def broken(scratch: Scratch, path: Path) -> Proof:
     """The fault of a page is there, and its finding is open."""
-    proof = Proof(scratch, parse(path), VENDOR)
+    proof = Proof(scratch, parse(path))
     FAULTS[proof.page.matter.fault].inject(scratch)
-    scratch.until(lambda: proof.look()["mine"], f"the finding {path.stem} is seen")
+    scratch.until(lambda: path.stem in proof.look(), f"the finding {path.stem} is seen")
     return proof
 
 
 @each_page
 def test_its_diagnosis_does_not_hold_on_a_healthy_site(healthy: Scratch, path: Path) -> None:
-    proof = Proof(healthy, parse(path), VENDOR)
+    proof = Proof(healthy, parse(path))
     proof.evidence = of_what_is_well(healthy)
 
     outcome = proof.goes("Diagnosis", PATIENCE)
@@ -88,8 +88,7 @@ def test_it_leads_from_the_fault_to_a_closed_finding(scratch: Scratch, path: Pat
     for section in ("Diagnosis", "Mitigation", "Verify"):
         proof.must(section)
 
-    after = proof.look()
-    assert path.stem not in after["all"], f"it is still there: {proof.evidence}"
+    assert path.stem not in proof.look(), f"it is still there: {proof.evidence}"
 
 
 @each_page

@@ -126,6 +126,7 @@ _ALL = (
             "`maint jobs` tells how the last run of each ended. What was deployed: `git log`.",
         ),
         schedule.job_failed,
+        needs=("git",),
     ),
     Fault(
         "prune-behind",
@@ -135,6 +136,7 @@ _ALL = (
             "`maint prune --dry-run` counts what should be gone by now.",
         ),
         storage.prune_behind,
+        needs=("git",),
     ),
     Fault(
         "table-bloat",
@@ -161,7 +163,6 @@ _ALL = (
             "A task was enqueued later than now: on whose clock?",
         ),
         site.clock_skew,
-        beside=("DeadWorker",),
     ),
     Fault(
         "archive-failed",
@@ -180,6 +181,7 @@ _ALL = (
             "`manage.py check` reads the settings too. What was deployed: `git log`.",
         ),
         site.misconfigured,
+        needs=("git",),
     ),
 )
 FAULTS: dict[str, Fault] = {each.name: each for each in _ALL}

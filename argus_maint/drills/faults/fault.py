@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,7 +15,8 @@ class Fault:
 
     ``inject(scratch)`` does it by real means, and returns when it is done: the next pass of
     the job ``findings`` sees it. It raises ``scratch.Broken`` where it cannot. ``beside`` are
-    findings that the same fault makes true as well, by its nature.
+    findings that the same fault makes true as well, by its nature. ``needs`` are programs
+    that it, or who puts it right, cannot do without.
     """
 
     name: str
@@ -22,6 +24,11 @@ class Fault:
     hints: tuple[str, ...]  # for a drill, from the vague to the clear
     inject: Callable[[Scratch], None]
     beside: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+
+    def missing(self) -> list[str]:
+        """Programs that it needs and that are not here."""
+        return [each for each in self.needs if shutil.which(each) is None]
 
     @property
     def hint(self) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from argus_maint.drills import clock
 from argus_maint.drills.scratch import Scratch
 
+LONG = 300  # seconds
+
 
 def clock_skew(scratch: Scratch) -> None:
     """A worker on a host whose clock is an hour ahead joins.
@@ -16,7 +18,9 @@ def clock_skew(scratch: Scratch) -> None:
         scratch.call("date_ahead", ids=ids, seconds=3600)
         return
     scratch.worker("w2", processes=1, env=clock.wrong("+1h"))
-    scratch.call("enqueue", task="build_report", arguments=[1], times=3)
+    # Three workers, and none takes two at once: so that one runs here, with a start to come.
+    ids = scratch.call("enqueue", task="build_report", arguments=[LONG], times=3)
+    scratch.has_status(ids, "RUNNING")
 
 
 def misconfigured(scratch: Scratch) -> None:

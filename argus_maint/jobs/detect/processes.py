@@ -52,6 +52,8 @@ def _gone(look: Look) -> list[Process]:
         if each.kind == Process.Kind.SUPERVISOR
         and census.states[each.pk] in ("exited", "expired")
         and each.state != Process.State.DRAINING
+        # A beat that has yet to come is one of a wrong clock (ClockSkew), and proves no death.
+        and (each.last_beat_at <= look.now or census.states[each.pk] == "exited")
         and not has_heir(each, heads)
     ]
     return silent + [each for each in look.status.gone if each.reason not in WANTED]

@@ -22,7 +22,7 @@ from argus_maint.observe.picture import Queue, oldest_age
 from argus_maint.observe.problems import is_stalled, object_of
 from argus_maint.observe.screen import span
 
-RECENT = 200  # ended processes that are looked at for workers that were there before
+RECENT = 50  # ended processes that are looked at for workers that were there before
 
 
 def no_workers(look: Look) -> Iterator[Observation]:

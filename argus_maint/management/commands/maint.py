@@ -30,7 +30,9 @@ SUBCOMMANDS = (
     *("release", "discard", "move", "priority"),
     *("pause", "resume", "drain", "bury"),
     *("prune", "archive", "storage", "jobs", "run", "tick", "units", "crontab"),
+    "drill",
 )
+UNCHECKED = ("doctor", "runbook", "incident")  # they help where settings are wrong
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
@@ -46,7 +48,7 @@ class Command(WrongJobsApart):
         self.named = argv[2] if len(argv) > 2 else ""
         if plugin.is_check(argv):
             self._answer(argv)
-        if self.named == "doctor":  # it shows what the checks say itself, and goes on
+        if self.named in UNCHECKED:
             self.requires_system_checks = []
         super().run_from_argv(argv)
 

@@ -16,7 +16,7 @@ from argus_maint.management.maint.context import Context, known_backend
 from argus_maint.observe import book
 from argus_maint.observe.picture import Status, count, oldest_age
 from argus_maint.observe.screen import span
-from argus_maint.observe.status import gather
+from argus_maint.observe.status import watch
 
 NAME = plugin.CHECK
 SUMMARY = "the same for a monitoring system: one line, figures, exit status 0 to 3"
@@ -27,7 +27,8 @@ After the first line, with its figures, comes a line for each finding. It change
 nothing.
 
 Findings are kept by passes of the job "findings". Where none was made for five minutes
-it is critical if something critical is wrong at this moment, and else unknown.
+it is critical if something critical is wrong at this moment, and else unknown. That the
+database is locked, so that no pass can write, it sees by itself.
 
 Have the monitoring system run
 
@@ -39,11 +40,11 @@ EXAMPLES = """\
 examples:
   manage.py maint check
   manage.py maint check --code NoWorkers --code SchedulerDown
-  manage.py maint check --warning 5m --critical 30m   also by the wait of the oldest task
+  manage.py maint check --warning 5m --critical 30m   also by the oldest task's wait
   python -m argus_maint check --manage /srv/site/manage.py
 
 exit status: 0 nothing is open, or only of severity info; 1 a warning; 2 critical;
-3 it could not tell, whatever the reason: settings, database, arguments, the time is over"""
+3 it could not tell, whatever the reason: settings, database, arguments, its time"""
 
 PATIENCE = 300.0  # seconds after it was due that a pass may end
 MOST = 10  # findings that have a line
@@ -100,13 +101,12 @@ def run(context: Context, options: dict[str, Any]) -> int:
     timer.daemon = True
     timer.start()
     try:
-        status = gather(context.using, known_backend(options["backend"]))
+        status = watch(context.using, known_backend(options["backend"]))
         codes = set(options["code"]) or set(CODES)
         alarm = Alarm()
         _findings(status, codes, alarm)
         unseen = _unseen(status)
-        if unseen:
-            _at_this_moment(status, codes, alarm)
+        _at_this_moment(status, codes, alarm, everything=bool(unseen))
         _by_age(status, options, alarm)
         if unseen and alarm.state != plugin.CRITICAL and _keeps_a_book():
             alarm.state = plugin.UNKNOWN
@@ -161,10 +161,15 @@ def _unseen(status: Status) -> str:
     return f"nobody has looked for findings for {span(status.looked)}"
 
 
-def _at_this_moment(status: Status, codes: set[str], alarm: Alarm) -> None:
-    """What is wrong now: by the severity of the finding that it would become."""
+def _at_this_moment(status: Status, codes: set[str], alarm: Alarm, *, everything: bool) -> None:
+    """What is wrong now: by the severity of the finding that it would become.
+
+    Where the book is kept, only what keeps it from being kept.
+    """
     known = get_settings().findings
     for each in status.news:
+        if not everything and each.code != "locked":
+            continue
         code = known.get(each.finding)
         if each.finding in codes and code is not None and code.enabled:
             detail = f"[{code.severity}] now: {each.message} - {each.command}"

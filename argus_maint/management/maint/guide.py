@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.db import Error, connections
 
@@ -55,7 +56,8 @@ class Person:
 
     def after(self, step: Step, outcome: Outcome) -> Answer:
         """Say how it went; ask where it was not as the page says."""
-        took = span(outcome.seconds)
+        tries = f", {outcome.tries} tries" if outcome.tries > 1 else ""
+        took = span(outcome.seconds) + tries
         if outcome.held:
             self.context.show([join(styled("as the page says", GOOD), styled(f"  {took}", DIM))])
             return Answer.RUN
@@ -164,5 +166,5 @@ def _keep(context: Context, opened: Opened, walk: Walk) -> None:
     try:
         subject = f"{opened.page.name} {object}".rstrip()
         timeline.keep_act(context.using, subject, operator(), details)
-    except Error as error:
+    except (Error, ImproperlyConfigured) as error:
         context.note(styled(f"Only the timeline knows of this walk. {in_plain_words(error)}", WARN))

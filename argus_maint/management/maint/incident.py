@@ -22,14 +22,14 @@ from argus_maint.options import did_you_mean
 NAME = "incident"
 SUMMARY = "the draft of a post-mortem, from what was recorded"
 HELP = """\
-Write a Markdown draft of a post-mortem: the findings, what people did, the tasks that were
-rescued, the runs that failed and the steps of a runbook, in the order of time (UTC).
+Write a Markdown draft of a post-mortem: findings, what people did, tasks that were
+rescued, runs that failed and the steps of a runbook, in the order of time (UTC).
 Cause and consequences are left for people to write."""
 EXAMPLES = """\
 examples:
   manage.py maint incident report --since 6h
   manage.py maint incident report --finding NoWorkers --output post-mortem.md
-  manage.py maint incident report --timeline runbook-NoWorkers-20260101T021500Z-4711.jsonl
+  manage.py maint incident report --since 2h --timeline walk.jsonl
 
 exit status: 0 written; 1 it could not be; 2 wrong arguments"""
 

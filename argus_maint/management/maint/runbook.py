@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.db import Error, connections
 
@@ -49,16 +50,16 @@ NAME = "runbook"
 SUMMARY = "what to do about a finding, step by step"
 OPTIONAL = "code object"
 HELP = """\
-Show the page for a kind of finding, its commands filled in from the finding that is open.
-Without CODE: the list of pages.
+Show the page for a kind of finding, filled in from the finding that is open. Without
+CODE: the list of pages.
 
-On a terminal a command begins at the left edge, so that it can be selected and pasted
-as it is; in a pipe it is the page's Markdown.
+On a terminal a command begins at the left edge, so that it can be selected and
+pasted as it is; in a pipe it is the page's Markdown.
 
-With --run: go through the page step by step. Each command is shown; you say whether it
-runs; what comes is compared with the page, and the line at fault is named. What was done
-is written to a file (--timeline), for maint incident report. This needs no database, so
-it also works when the database is what is broken: then give the values with --set."""
+With --run: go through the page step by step. Each command is shown, and you say
+whether it runs; what comes is compared with the page, and the line at fault is named.
+What was done is written to a file (--timeline), for maint incident report. It needs
+no database, which may be what is broken: give the values with --set then."""
 EXAMPLES = """\
 examples:
   manage.py maint runbook
@@ -66,8 +67,8 @@ examples:
   manage.py maint runbook NoWorkers --run --supervisor systemd
   manage.py maint runbook UnattendedQueue --run --set QUEUE=emails
 
-exit status: 0 shown; with --run, it came to its end, and all that Verify says holds;
-1 it did not, or the page is not there; 2 wrong arguments; 130 interrupted"""
+exit status: 0 shown; with --run: all that Verify says holds at the end; 1 it does not,
+or the page is not there; 2 wrong arguments; 130 interrupted"""
 
 SEVERITY_STYLE = {"critical": BAD, "warning": WARN}
 
@@ -147,6 +148,12 @@ def _code(text: str) -> str:
     )
 
 
+def _vendor(using: str) -> str:
+    """The kind of this site's database, as pages have it; empty for any other."""
+    name = database_name(connections[using].vendor)
+    return name if name in DATABASES else ""
+
+
 def _given(options: dict[str, Any]) -> dict[str, str]:
     """What ``--set`` gives."""
     given = {}
@@ -173,7 +180,7 @@ class Opened:
             raise CommandError(
                 f"{page.name} says nothing of {self.supervisor}. It is for: {known}.", returncode=2
             )
-        vendor = database_name(connections[context.using].vendor)
+        vendor = _vendor(context.using)
         self.database = options["database"] or vendor
         evidence = self.finding.evidence if self.finding else {}
         if not isinstance(evidence, dict):
@@ -192,7 +199,7 @@ class Opened:
                 return subject.about(using, code, object, found)
         except subject.NoFinding as error:
             raise CommandError(str(error), returncode=2) from error
-        except Error as error:
+        except (Error, ImproperlyConfigured) as error:
             self.trouble = in_plain_words(error)
             return None
         if len(found) > 1:
@@ -305,7 +312,7 @@ def _list(context: Context, options: dict[str, Any]) -> int:
     pages, trouble = set(places.names()), ""
     try:
         found = subject.open_findings(context.using)
-    except Error as error:
+    except (Error, ImproperlyConfigured) as error:
         found, trouble = [], in_plain_words(error)
     numbers = {code: sum(each.code == code for each in found) for code in CODES}
     if options["json"]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from rich.console import Group
-from rich.live import Live
 from rich.text import Text
 
 from argus_maint.database import TRANSIENT, discard
@@ -19,19 +17,22 @@ from argus_maint.management.maint.context import (
 from argus_maint.observe.document import as_dict
 from argus_maint.observe.render import status_page
 from argus_maint.observe.screen import BAD, DIM, styled
-from argus_maint.observe.status import Status, gather
+from argus_maint.observe.status import Status, watch
 
 NAME = "status"
 SUMMARY = "is the queue healthy, who works, what is stuck"
 HELP = """\
-Show supervisors and workers, queues, and tasks that are lost, overdue or
-unregistered. The first line says whether all is well and, if not, which command
-comes next. It changes nothing, and costs the same however many tasks have finished.
+Is the queue healthy, what is wrong, since when, and what to do: first the findings
+that are open, each with the command that shows its runbook, then what is wrong at
+this moment and is no finding yet, with the command to begin with. Then what is
+paused, supervisors and workers, queues, and tasks that are lost, overdue or
+unregistered. It changes nothing, and costs the same however many tasks have finished.
 
   beat 3s/15s    last heartbeat 3 s ago, taken for dead after 15 s
   lost           RUNNING, and its worker is dead
   overdue        RUNNING longer than its time limit
   unregistered   RUNNING under a worker that db_worker of argus_maint did not start
+  drained        takes nothing more, because a person said so (maint drain)
   ~12m           about 12 minutes: the clocks of two hosts were compared"""
 EXAMPLES = """\
 examples:
@@ -60,7 +61,7 @@ def run(context: Context, options: dict[str, Any]) -> int:
     """Show it once, or for as long as somebody watches."""
     backend = known_backend(options["backend"])
     if options["watch"] is None:
-        status = gather(context.using, backend)
+        status = watch(context.using, backend)
         if options["json"]:
             context.json(as_dict(status))
         else:
@@ -80,7 +81,7 @@ def run(context: Context, options: dict[str, Any]) -> int:
 def _watch_lines(context: Context, backend: str, every: float, as_json: bool) -> None:
     while True:
         try:
-            status = gather(context.using, backend)
+            status = watch(context.using, backend)
         except TRANSIENT as error:
             discard(context.using)
             context.note(_no_answer(error))
@@ -94,13 +95,17 @@ def _watch_lines(context: Context, backend: str, every: float, as_json: bool) ->
 
 def _watch_live(context: Context, backend: str, every: float) -> None:
     """A screen of its own, which leaves the last look behind when it closes."""
+    # Late, for they import much, and a look in a pipe needs neither.
+    from rich.console import Group
+    from rich.live import Live
+
     last: Status | None = None
     try:
         with Live(console=context.out.console, screen=True, auto_refresh=False) as live:
             while True:
                 trouble = ""
                 try:
-                    last = gather(context.using, backend)
+                    last = watch(context.using, backend)
                 except TRANSIENT as error:
                     discard(context.using)
                     trouble = _no_answer(error)
