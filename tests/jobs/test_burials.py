@@ -65,14 +65,14 @@ def test_a_supervisor_is_buried_with_its_workers_and_what_they_held_is_rescued()
 
 
 def test_a_burial_forgives_no_loss() -> None:
-    """The third loss quarantines, also where a person had to say that the worker is dead."""
+    """Only a requeue by hand does: a task may have killed the worker that was buried."""
     _, worker = _far()
-    row = rows.task("RUNNING", workers=("a", "b", worker.worker_id))
-    rows.entry(row, attempt=1), rows.entry(row, attempt=2)
+    row = rows.task("RUNNING", workers=("a", worker.worker_id))
+    rows.entry(row, attempt=1)
     _bury("far")
     (entry,) = _rescue()
-    assert (entry.action, entry.losses) == ("quarantined", 3)
-    assert database.losses(row.pk, "default") == 3
+    assert (entry.action, entry.verdict, entry.losses) == ("requeued", "manual", 2)
+    assert database.losses(row.pk, "default") == 2
 
 
 def test_a_worker_is_named_by_number_or_id_and_buried_alone() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from django.db import connection
-from django_tasks_db.models import DBTaskResult
+from django_tasks_db.models import DBTaskResult, get_date_max
 
 from argus_maint.jobs import pauses
 from argus_maint.jobs.pauses import Hold
@@ -68,24 +68,41 @@ def test_a_pause_ends_by_itself_by_the_clock_of_the_database(lab: Lab) -> None:
 def test_no_claim_that_begins_after_the_pause_takes_from_the_queue(lab: Lab) -> None:
     """Four workers go through a full queue while it is paused and resumed, again and again.
 
-    A worker reads its clock before it sends the claim, and all run on this host: a task of
-    the queue that started after the pause command had ended was taken in spite of it.
+    A worker reads its clock before it sends the claim, and all run on this host: what of the
+    queue started after the pause was made had been taken in spite of it. The lease is long,
+    for a claim that takes half a beat is confirmed, with a later time.
     """
-    lab.worker("--queue-name=*", "--processes=4").ready(4)
-    quick, what = tasks.add.using(queue_name="mail"), Hold("default", "mail")
+    lab.worker("--queue-name=*", "--processes=4", "--lease=120").ready(4)
+    what = Hold("default", "mail")
     mail = DBTaskResult.objects.filter(queue_name="mail")
     for _ in range(3):
-        for number in range(100):
-            quick.enqueue(number, 1)
-        until(mail.filter(status="RUNNING").exists)
+        _fill("mail", 400)
+        until(mail.exclude(status="READY").exists)
         pauses.hold(what, "alice@host", "race", None, "default")
         paused_at = datetime.now(timezone.utc)
         _canary(lab, "x")
         until(lambda: not mail.filter(status="RUNNING").exists())
         assert not mail.filter(started_at__gt=paused_at).exists()
         assert mail.filter(status="READY").exists()  # else nothing was shown
+        mail.delete()
         pauses.lift(what, "alice@host", "", "default")
-        until(lambda: not mail.exclude(status="SUCCESSFUL").exists(), 120)
+        lab.until_status(MAIL.enqueue(lab.path("out"), "resumed"), "SUCCESSFUL")
+
+
+def _fill(queue: str, number: int) -> None:
+    """All at once, or the workers keep up with it."""
+    new = (
+        DBTaskResult(
+            args_kwargs={"args": [1, 2], "kwargs": {}},
+            task_path="tests.tasks.add",
+            backend_name="default",
+            queue_name=queue,
+            run_after=get_date_max(),
+            enqueued_at=datetime.now(timezone.utc),
+        )
+        for _ in range(number)
+    )
+    DBTaskResult.objects.bulk_create(new)
 
 
 def test_a_drained_worker_finishes_what_it_holds_and_takes_no_more(lab: Lab) -> None:
