@@ -105,7 +105,7 @@ def _move(lever: Lever, row: Row) -> Objection:
         return Outcome.NOTHING, f"it is in queue {lever.to} already: nothing to do"
     known = configured_queues(row.attempt.backend_name)
     if known and lever.to not in known:
-        line = f"its backend {row.attempt.backend_name} has no queue {lever.to!r}"
+        line = f"its backend {row.attempt.backend_name} has no queue {lever.to!r}."
         return Outcome.REFUSED, line + did_you_mean(lever.to, known)
     return None
 

@@ -352,7 +352,9 @@ def _evidence(attempt: Attempt, owner: Process | None, verdict: str, since: date
     beat = owner.last_beat_at.isoformat()
     if verdict == "orphaned":
         return f"{where} is alive and does not hold attempt {attempt.number}"
-    if owner.exit_signal:
+    if owner.reason == "buried":
+        how = f"was put down as dead by {owner.noticed_by}"
+    elif owner.exit_signal:
         how = f"was ended by {owner.exit_signal}"
     elif owner.exit_status is not None:
         how = f"exited with status {owner.exit_status} while it held the task"

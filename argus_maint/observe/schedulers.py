@@ -16,8 +16,9 @@ def gone(
 ) -> list[Process]:
     """Schedulers that died within a day, the last first; none where one is living.
 
-    One that was stopped after them was their heir, and is not there on purpose. ``dead`` are
-    processes whose death nobody has noted yet: with the last scheduler who notes it may go too.
+    One that was stopped after them was their heir, and is not there on purpose; one that was
+    buried is meant to be gone. ``dead`` are processes whose death nobody has noted yet: with
+    the last scheduler who notes it may go too.
     """
     if any(is_lasting(each) for each in living):
         return []
@@ -26,7 +27,7 @@ def gone(
     )
     found = sorted(filter(is_lasting, dead), key=lambda each: each.last_beat_at, reverse=True)
     for each in filter(is_lasting, ended.order_by("-ended_at")):
-        if each.reason == "stopped":
+        if each.reason in ("stopped", "buried"):
             break
         found.append(each)
     return found

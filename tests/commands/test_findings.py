@@ -199,7 +199,10 @@ def test_a_pass_reads_neither_finished_tasks_nor_past_history() -> None:
     LedgerEntry.objects.filter(verdict="manual").update(acted_at=rows.ago(86_400 * 60))
     Process.objects.bulk_create([plans._ended(number) for number in range(3000)], batch_size=1000)
     Finding.objects.bulk_create([_closed(number) for number in range(3000)], batch_size=1000)
-    plans._analyze((DBTaskResult, LedgerEntry, Process, Finding))
+    # SQLite knows of an index how many rows a value has on average, and so, with nearly all
+    # processes ended, would rather go through them all; they are few.
+    few = () if connection.vendor == "sqlite" else (Process,)
+    plans._analyze((DBTaskResult, LedgerEntry, Finding, *few))
     with CaptureQueriesContext(connection) as queries:
         seen = detect.observe("default", patience=0.1)
         book.record(seen.observations, seen.looked_for, "me", "default")

@@ -20,6 +20,7 @@ from django.core.management import call_command
 from argus_maint.models import LedgerEntry, Process
 from tests import rows, tasks
 from tests.lab import Lab, until
+from tests.observe import notes
 from tests.schemas import validate
 
 COLUMNS = 80
@@ -162,6 +163,22 @@ def test_a_terminal_shows_colours_and_fits_and_copies_clean(lab: Lab) -> None:
     listed = _text(_finish(_terminal(lab, "tasks")))
     assert re.search(rf"^{str(row.pk)[:8]}\S*  lost .*that_is_due_today ", listed, re.MULTILINE)
     assert "\x1b" not in _finish(_terminal(lab, "status", NO_COLOR="1"))
+
+
+def test_a_terminal_shows_findings_in_colour_with_commands_that_copy_clean(lab: Lab) -> None:
+    rows.process(lease=600)
+    task = "shop.tasks.invoices.reminders.send_every_reminder_that_is_due_today_and_tomorrow"
+    notes.finding("FailureSpike", task, severity="critical", summary="9 of 10 failed " * 9)
+    notes.finding("TableBloat", **notes.acked())
+    notes.pause("mail", until=7200)
+    output = _finish(_terminal(lab, "status"))
+    assert "\x1b[1;31mcritical\x1b[0m" in output
+    lines = _text(output).splitlines()
+    command = f"manage.py maint runbook FailureSpike {task}"
+    assert [line.strip() for line in lines if "runbook" in line] == [command]
+    assert [line for line in lines if len(line) > COLUMNS and command not in line] == []
+    assert lines[2:4][0] == "ACKNOWLEDGED" and "anna@web" in lines[3]
+    assert any(line.startswith("  queue mail") for line in lines)
 
 
 def test_watch_looks_again_until_it_is_ended(lab: Lab) -> None:

@@ -119,9 +119,10 @@ def test_a_real_pgbouncer_is_seen(tmp_path: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
     values = connection.settings_dict
+    password = f" password={values['PASSWORD']}" if values["PASSWORD"] else ""
     (tmp_path / "pgbouncer.ini").write_text(
-        f"[databases]\n* = host={values['HOST']} port={values['PORT']} user={values['USER']}"
-        f" password={values['PASSWORD']}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
+        f"[databases]\n{values['NAME']} = host={values['HOST']} port={values['PORT']}"
+        f" user={values['USER']}{password}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
         f"listen_port = {port}\nauth_type = any\npool_mode = transaction\nunix_socket_dir =\n"
         "ignore_startup_parameters = extra_float_digits\n"
     )
@@ -132,7 +133,7 @@ def test_a_real_pgbouncer_is_seen(tmp_path: Path) -> None:
     # It refuses to run as root.
     command = ["pgbouncer", "-q", str(tmp_path / "pgbouncer.ini")]
     user = {"user": "nobody"} if os.geteuid() == 0 else {}
-    pooler = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **user)  # type: ignore[call-overload]
+    pooler = subprocess.Popen(command, stderr=subprocess.DEVNULL, **user)  # type: ignore[call-overload]
     try:
         until(lambda: _listens(port), 15, "pgbouncer listens")
         with _connects(PORT=port, HOST="127.0.0.1"):

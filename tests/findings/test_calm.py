@@ -30,7 +30,8 @@ def _traffic(seconds: float, burst_every: float, burst: int) -> Iterator[float]:
     while (at := time.monotonic() - began) < seconds:
         kind = dice.random()
         if kind < 0.15:
-            tasks.fail.enqueue("a customer's typing error")
+            there = dice.random() < 0.7  # a kind of task that fails now and then
+            tasks.wait_for.enqueue("/" if there else "/nowhere", 0)
         elif kind < 0.4:
             tasks.sleep.enqueue(dice.random() / 2)
         elif kind < 0.45:

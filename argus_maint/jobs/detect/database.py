@@ -97,8 +97,7 @@ def _from_the_future(look: Look) -> Iterator[_Skew]:
             ahead = (started - now).total_seconds()
             yield host, ahead, f"{each.worker} claimed a task then", owner
     ready = DBTaskResult.objects.using(look.using).filter(status=READY, enqueued_at__gt=limit)
-    newest = ready.order_by().values_list("enqueued_at", flat=True).first()
-    if newest is not None:
+    for newest in ready.order_by().values_list("enqueued_at", flat=True)[:1]:
         yield TASK_TABLE, (newest - now).total_seconds(), "a task was enqueued then", None
 
 

@@ -57,12 +57,8 @@ def _deserted(look: Look) -> list[str]:
 
 def _last_worker(look: Look, alias: str) -> Process | None:
     """The last worker that was to stay; its row is kept for some days."""
-    rows = Process.objects.using(look.using)
-    ended = rows.filter(ended_at__isnull=False).order_by("-ended_at")
-    # The keys first: these the index has, and whole rows MariaDB would sort.
-    last = rows.in_bulk(list(ended.values_list("pk", flat=True)[:RECENT])).values()
-    newest = sorted(last, key=lambda each: each.ended_at or look.now, reverse=True)
-    for each in [*look.status.census.living[::-1], *newest]:
+    ended = Process.objects.using(look.using).filter(ended_at__isnull=False)
+    for each in [*look.status.census.living[::-1], *ended.order_by("-ended_at")[:RECENT]]:
         mine = each.kind == Process.Kind.WORKER and each.info.get("backend") == alias
         if mine and not each.info.get("batch"):
             return each

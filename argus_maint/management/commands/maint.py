@@ -28,7 +28,7 @@ SUBCOMMANDS = (
     *("findings", "ack", "resolve", "runbook", "incident"),
     *("rescue", "tasks", "requeue", "fail", "history"),
     *("release", "discard", "move", "priority"),
-    *("pause", "resume", "drain"),
+    *("pause", "resume", "drain", "bury"),
     *("prune", "archive", "storage", "jobs", "run", "tick", "units", "crontab"),
     "drill",
 )

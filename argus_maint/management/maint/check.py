@@ -40,11 +40,11 @@ EXAMPLES = """\
 examples:
   manage.py maint check
   manage.py maint check --code NoWorkers --code SchedulerDown
-  manage.py maint check --warning 5m --critical 30m   also by the wait of the oldest task
+  manage.py maint check --warning 5m --critical 30m   also by the oldest task's wait
   python -m argus_maint check --manage /srv/site/manage.py
 
 exit status: 0 nothing is open, or only of severity info; 1 a warning; 2 critical;
-3 it could not tell, whatever the reason: settings, database, arguments, the time is over"""
+3 it could not tell, whatever the reason: settings, database, arguments, its time"""
 
 PATIENCE = 300.0  # seconds after it was due that a pass may end
 MOST = 10  # findings that have a line

@@ -15,10 +15,10 @@ from argus_maint.management.maint.naming import wrong
 NAME = "discard"
 SUMMARY = "say of failed tasks that they have been seen to"
 HELP = """\
-Let failed or quarantined tasks be, once somebody has looked at them: they stay FAILED, with
-argus_maint.exceptions.TaskDiscarded, and no finding counts them any more. Their old error
-stays in the traceback. Nothing is deleted and nothing is sent; maint requeue still runs
-them again. Who did it is kept on record (maint history)."""
+Let failed or quarantined tasks be, once somebody has looked at them: they stay
+FAILED, with argus_maint.exceptions.TaskDiscarded, and no finding counts them any
+more. Their old error stays in the traceback. Nothing is deleted and nothing is sent;
+maint requeue still runs them again. Who did it is kept on record (maint history)."""
 EXAMPLES = """\
 examples:
   manage.py maint discard 0f3c9a1e --why "the customer is gone"

@@ -19,9 +19,9 @@ NAME = "drain"
 SUMMARY = "have the workers of a db_worker take nothing more"
 HELP = """\
 Let the workers of one supervisor (a db_worker, by its name) finish what they hold and
-take nothing more, before its host is serviced. They stay, and beat. The drain belongs to
-the name: it holds also after a restart under that --worker-id, until --undo, or by itself
-with --until. It shows in maint status, and who did it is kept on record."""
+take nothing more, before its host is serviced. They stay, and beat. The drain belongs
+to the name: it holds also after a restart under that --worker-id, until --undo, or by
+itself with --until. It shows in maint status, and who did it is kept on record."""
 EXAMPLES = """\
 examples:
   manage.py maint drain web-1 --why "new kernel" --wait

@@ -77,7 +77,11 @@ def add_arguments(parser: Arguments) -> None:
         help="Only what this person or supervisor did: name, or name@host.",
     )
     parser.add_argument(
-        "--action", choices=LedgerEntry.Action.values, default="", help="Only this kind of act."
+        "--action",
+        choices=LedgerEntry.Action.values,
+        default="",
+        metavar="WORD",
+        help=f"Only this kind of act: {', '.join(LedgerEntry.Action.values)}.",
     )
     add_backend(parser)
     parser.add_argument(

@@ -16,9 +16,10 @@ from argus_maint.observe.screen import WARN, styled
 NAME = "move"
 SUMMARY = "put ready tasks into another queue"
 HELP = """\
-Put READY tasks into another queue of their backend, due or not: to another kind of workers,
-or out of the way into a queue that is paused. A task that a worker takes at the same moment
-is left with it. Priority and due time stay. Who did it is kept on record (maint history)."""
+Put READY tasks into another queue of their backend, due or not: to another kind of
+workers, or out of the way into a queue that is paused. A task that a worker takes at
+the same moment is left with it. Priority and due time stay. Who did it is kept on
+record (maint history)."""
 EXAMPLES = """\
 examples:
   manage.py maint move 0f3c9a1e 77aa --to bulk

@@ -15,9 +15,9 @@ from argus_maint.management.maint.context import Context
 NAME = "priority"
 SUMMARY = "set the priority of ready tasks"
 HELP = """\
-Set the priority of READY tasks, due or not: -100 to 100, the higher the sooner, 0 by default.
-A worker takes the highest of its queues first. A task that a worker takes at the same moment
-is left as it is. Who did it is kept on record (maint history)."""
+Set the priority of READY tasks, due or not: -100 to 100, the higher the sooner, 0 by
+default. A worker takes the highest of its queues first. A task that a worker takes at
+the same moment is left as it is. Who did it is kept on record (maint history)."""
 EXAMPLES = """\
 examples:
   manage.py maint priority 50 0f3c9a1e

@@ -16,9 +16,9 @@ NAME = "release"
 SUMMARY = "give quarantined tasks a new start"
 HELP = """\
 Put quarantined tasks back to READY, once the cause is found and gone. A task is
-quarantined when it has lost its worker too often (max_losses). The losses counted so far
-are forgiven; if the cause is still there it loses as many workers again. Who did it is
-kept on record (maint history)."""
+quarantined when it has lost its worker too often (max_losses). The losses counted so
+far are forgiven; if the cause is still there it loses as many workers again. Who did
+it is kept on record (maint history)."""
 EXAMPLES = """\
 examples:
   manage.py maint release 0f3c9a1e --why "libpng is updated"

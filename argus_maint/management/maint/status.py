@@ -22,11 +22,11 @@ from argus_maint.observe.status import Status, watch
 NAME = "status"
 SUMMARY = "is the queue healthy, who works, what is stuck"
 HELP = """\
-Is the queue healthy, what is wrong, since when, and what to do: first the findings that
-are open, each with the command that shows its runbook, then what is wrong at this moment
-and is no finding yet, with the command to begin with. Then what is paused, supervisors and
-workers, queues, and tasks that are lost, overdue or unregistered. It changes nothing, and
-costs the same however many tasks have finished.
+Is the queue healthy, what is wrong, since when, and what to do: first the findings
+that are open, each with the command that shows its runbook, then what is wrong at
+this moment and is no finding yet, with the command to begin with. Then what is
+paused, supervisors and workers, queues, and tasks that are lost, overdue or
+unregistered. It changes nothing, and costs the same however many tasks have finished.
 
   beat 3s/15s    last heartbeat 3 s ago, taken for dead after 15 s
   lost           RUNNING, and its worker is dead
