@@ -214,6 +214,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow  # many processes
 @pytest.mark.parametrize("program", [MANAGE, WRAPPED], ids=["manage.py", "argus_maint"])
 @pytest.mark.parametrize("what", BROKEN)
 def test_whatever_is_wrong_with_the_site_is_one_line_and_exit_3(
@@ -224,6 +225,7 @@ def test_whatever_is_wrong_with_the_site_is_one_line_and_exit_3(
     assert line in site.unknown(*program)
 
 
+@pytest.mark.slow  # many processes
 @pytest.mark.parametrize(
     ("more", "line"),
     [
@@ -241,6 +243,7 @@ def test_settings_that_cannot_be_imported_are_known_outside_of_manage_py(
     assert line in site.unknown(*WRAPPED, "--manage", str(site.folder / "manage.py"))
 
 
+@pytest.mark.slow  # many processes
 def test_settings_that_are_not_there_and_arguments_of_the_wrapper(site: Site) -> None:
     nope = {"DJANGO_SETTINGS_MODULE": "nope.settings"}
     assert "No module named 'nope'" in site.unknown(*WRAPPED, **nope)
@@ -253,6 +256,7 @@ def test_settings_that_are_not_there_and_arguments_of_the_wrapper(site: Site) ->
     assert "has ended without a word" in site.unknown(*WRAPPED)
 
 
+@pytest.mark.slow  # many processes
 @pytest.mark.parametrize("program", [MANAGE, WRAPPED], ids=["manage.py", "argus_maint"])
 @pytest.mark.parametrize(
     ("arguments", "line"),

@@ -12,6 +12,7 @@ from django.test import override_settings
 
 from argus_maint.management.commands.maint import SUBCOMMANDS
 from tests.commands.calls import shell, wrong
+from tests.lab import Lab
 
 pytestmark = pytest.mark.django_db
 AWAY = "/nowhere/at/all.sqlite3"
@@ -106,6 +107,12 @@ def test_before_migrate_it_says_so(tmp_path: Any) -> None:
 def test_a_wrong_setting_stops_it() -> None:
     with pytest.raises(CommandError, match="argus_maint.E002"):
         call_command("maint", "status", skip_checks=False)
+
+
+def test_a_warning_of_the_checks_is_not_mixed_into_what_is_printed(lab: Lab) -> None:
+    lab.setting()  # no RESCUE: W001
+    assert "argus_maint.W001" in lab.manage("check").stderr
+    assert lab.manage("maint", "findings").stderr == ""
 
 
 @pytest.mark.parametrize("name", SUBCOMMANDS)

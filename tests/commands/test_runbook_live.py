@@ -18,6 +18,7 @@ from tests.runbooks.found import finding, put
 from tests.runbooks.texts import MATTER, console, text
 from tests.schemas import validate
 
+pytestmark = pytest.mark.slow
 MATTER = MATTER.replace("QUEUE, WORKER", "QUEUE")
 HOSTILE = "\x1b[2J\x1b]0;title\x07$(touch hacked)`touch hacked`'\"; touch hacked"
 LONG = "echo " + "x" * 120 + " > long"

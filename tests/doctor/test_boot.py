@@ -52,6 +52,7 @@ def test_a_worker_that_was_started_by_hand(lab: Lab, tmp_path: Path) -> None:
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_worker_that_supervisord_started(lab: Lab, tmp_path: Path) -> None:
     """A real supervisord, and a real db_worker below it."""
     program = (

@@ -13,6 +13,7 @@ import pytest
 
 from tests.commands.sites import Site
 
+pytestmark = pytest.mark.slow  # a process for each look, and some wait for a lock
 WELL = """
 DATABASES["default"]["OPTIONS"] = {
     "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",

@@ -25,6 +25,7 @@ from tests.schemas import validate
 from tests.scratches import KIND
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(KIND != "sqlite", reason="a drill is on SQLite"),
     pytest.mark.timeout(300),
 ]

@@ -22,6 +22,7 @@ from tests.lab import gone, until
 from tests.scratches import KIND, Scratches
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(KIND != "sqlite", reason="the same on any database"),
     pytest.mark.timeout(180),
 ]

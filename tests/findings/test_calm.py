@@ -55,6 +55,7 @@ def _start(lab: Lab, name: str) -> Supervised:
     return lab.worker("--processes=2", "--queue-name=*", name=name)
 
 
+@pytest.mark.slow
 def test_half_a_minute_of_load_with_a_pass_every_second_opens_nothing(lab: Lab) -> None:
     """Thresholds as they are, so sixty times as many passes as there would be see it all."""
     workers = {name: _start(lab, name).ready(2) for name in ("w1", "w2")}

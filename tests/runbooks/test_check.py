@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from argus_maint.conf_findings import CODES
+from argus_maint.drills import faults as drills
 from argus_maint.runbooks import places
 from argus_maint.runbooks.check import check
 from tests.runbooks.texts import MATTER, console, text
@@ -22,12 +23,10 @@ def problems(folder: Path, source: str) -> list[str]:
     return [each.removeprefix(f"{folder}/") for each in found]
 
 
-def test_the_pages_that_are_there_are_right() -> None:
-    folder = places.folder()
-    there = {name: CODES[name] for name in places.names() if name in CODES}
-    assert there
-    assert check(folder, there, None) == []
-    assert set(places.names()) <= CODES.keys()
+def test_every_code_has_its_page_and_its_fault_and_each_page_is_right() -> None:
+    faults = {each.name for each in drills.FAULTS.values()}
+    assert check(places.folder(), CODES, faults) == []
+    assert {each.code for each in drills.FAULTS.values()} == CODES.keys()
 
 
 def test_a_code_without_a_page_and_a_page_without_a_code(tmp_path: Path) -> None:
