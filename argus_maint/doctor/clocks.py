@@ -75,7 +75,7 @@ def _future(using: str) -> Iterator[Line]:
     """On SQLite each process is its own clock: one that was ahead has left times to come."""
     now = db_now(using)
     rows = Process.objects.using(using).filter(last_beat_at__gt=now + timedelta(seconds=_bound()))
-    row = rows.order_by("-last_beat_at").first()
+    row = rows.exclude(state=Process.State.ENDED).order_by("-last_beat_at").first()
     if row is None:
         yield ok(TOPIC, "the database is a file: its clock is this host's")
         return

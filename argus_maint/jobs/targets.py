@@ -122,10 +122,15 @@ def _all(rows: QuerySet[DBTaskResult], wanted: Filter, *, with_exception: bool =
     return targets
 
 
-def unregistered(census: Census, wanted: Filter) -> Targets:
-    """Tasks that run under a worker nobody registered, young sightings included."""
+def unregistered(census: Census, wanted: Filter, worker: str | None = None) -> Targets:
+    """Tasks that run under a worker nobody registered, young sightings included.
+
+    ``worker``: only those of this worker id, all of it.
+    """
     targets = Targets()
     for each in census.of_state("unregistered"):
+        if worker is not None and each.attempt.owner != worker:
+            continue
         if wanted.matches(each.attempt) and not targets.add(each.attempt):
             break
     return targets

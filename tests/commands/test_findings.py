@@ -129,7 +129,10 @@ def test_a_look_at_a_locked_database_says_what_it_saw_and_that_it_is_not_recorde
         (seen,) = document["look"]["seen"]
         assert (seen["code"], seen["evidence"]["pid"]) == ("DatabaseLocked", pid)
         code, said = run("findings", "--look")
+        _, page = run("runbook", "DatabaseLocked")
     assert (code, f"pid {pid}" in said, "nothing is open" in said) == (1, True, False)
+    assert "> Seen now, and not recorded: the write lock could not be had for 2 s" in page
+    assert f"\n> PID      {pid}\n" in page
     assert not Finding.objects.exists()
 
 

@@ -37,6 +37,11 @@ AWAY = "/nowhere/at/all.sqlite3"
         (["requeue", "0f3c", "--since", "1h"], "--since goes with --failed"),
         (["requeue", "0f3c", "--older-than", "1h"], "--older-than goes with --unregistered."),
         (["requeue", "0f3c", "--queue", "mail"], "narrow a description"),
+        (["requeue", "0f3c", "--worker", "w"], "--worker goes with --unregistered"),
+        (
+            ["fail", "0f3c", "--unregistered", "--older-than", "1h", "--worker", "w"],
+            "--worker goes with --unregistered, and not with ids.",
+        ),
         (["requeue", "--unregistered", "--older-than", "1h", "--again"], "--again goes with ids"),
         (["fail", "--ready"], "--ready needs --task"),
         (["fail", "--ready", "--unregistered", "--older-than", "1h"], "Give one of"),

@@ -153,10 +153,19 @@ def test_a_setting_shorter_than_an_hour_has_to_be_forced(old: list[Any]) -> None
         assert as_json("--force")["rows"] == 3
 
 
-@pytest.mark.parametrize("arguments", [["list", "x"], ["grep"]])
+@pytest.mark.parametrize(
+    "arguments", [["list", "x"], ["grep"], ["folder", "x"], ["folder", "--json"]]
+)
 def test_an_archive_is_asked_rightly(tmp_path: Path, arguments: list[str]) -> None:
     assert refused("archive", *arguments, f"--folder={tmp_path}")[0] == 2
     assert "there is no archive" in refused("archive", "grep", "x")[1]
+
+
+def test_the_folder_is_told_as_the_settings_have_it(tmp_path: Path) -> None:
+    there = str(tmp_path / "not made yet")
+    with override_settings(ARGUS_MAINT={"PRUNE": {"archive": there}}):
+        assert run("archive", "folder") == f"{there}\n"
+    assert "there is no archive" in refused("archive", "folder")[1]
 
 
 def test_archives_as_json(old: list[Any], tmp_path: Path) -> None:

@@ -180,3 +180,11 @@ def test_a_clock_that_was_set_back(site: Site) -> None:
     line = _line(site.doctor()[1], "web on ")
     assert (line["level"], line["topic"]) == ("bad", "clock")
     assert " has last beaten 59m from now" in line["found"] or "1h00m from now" in line["found"]
+
+    end = (
+        "import django; django.setup()\n"
+        "from argus_maint.models import Process\n"
+        "Process.objects.update(state=Process.State.ENDED)\n"
+    )
+    assert site.run("-c", end, DJANGO_SETTINGS_MODULE="site_settings").returncode == 0
+    assert not [each for each in site.doctor()[1] if "web on " in each["found"]]

@@ -74,6 +74,16 @@ def test_unregistered_tasks_whatever_their_age() -> None:
     assert targets.unregistered(census.take(USING), Filter()).ids == [stock.pk]
 
 
+def test_unregistered_tasks_of_one_worker() -> None:
+    meant = rows.task("RUNNING", workers=("old", "stock"))
+    for others in (("stock2",), ("stock", "other"), ("sto",)):
+        rows.task("RUNNING", workers=others)
+    taken = census.take(USING)
+    assert targets.unregistered(taken, Filter(), "stock").ids == [meant.pk]
+    assert targets.unregistered(taken, Filter(queue="other"), "stock").ids == []
+    assert targets.unregistered(taken, Filter(), "").ids == []
+
+
 def test_one_run_takes_no_more_than_it_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(targets, "MOST", 2)
     for _ in range(3):

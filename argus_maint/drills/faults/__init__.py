@@ -143,6 +143,7 @@ _ALL = (
         "TableBloat",
         ("Look at what the table weighs.", "`maint storage` compares the space with the rows."),
         storage.table_bloat,
+        needs=("sqlite3",),  # drills are on SQLite, and `dbshell` is its shell
     ),
     Fault(
         "database-locked",

@@ -29,7 +29,7 @@ def rescue_loop(scratch: Scratch) -> None:
 
 def queue_backlog(scratch: Scratch) -> None:
     """More slow tasks come in than two workers get done."""
-    scratch.call("enqueue", task="build_report", arguments=[5], times=150)
+    scratch.call("enqueue", task="build_report", arguments=[5], times=190)
 
 
 def unattended_queue(scratch: Scratch) -> None:

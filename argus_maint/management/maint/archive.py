@@ -21,8 +21,9 @@ from argus_maint.observe.screen import BAD, DIM, Column, styled, table
 NAME = "archive"
 SUMMARY = "list what a prune has archived, and find a task in it"
 HELP = """\
-list   the files of the archive folder: day, backend, tasks, when these finished
-grep   print the archived tasks that match, one JSON document a line
+list    the files of the archive folder: day, backend, tasks, when these finished
+grep    print the archived tasks that match, one JSON document a line
+folder  print the path of the folder, for a script
 
 The folder is ARGUS_MAINT["PRUNE"]["archive"] unless --folder names another. What has
 been archived and not yet deleted does not count, and is not shown."""
@@ -31,15 +32,16 @@ examples:
   manage.py maint archive list
   manage.py maint archive grep --id 43a678f8
   manage.py maint archive grep --task 'shop.tasks.*' 'order 4711' | jq .traceback
+  ls -l "$(manage.py maint archive folder)"
 
-exit status: 0 something was found; 1 nothing was, or a file is cut off or cannot be
+exit status: 0 something was found, and for folder; 1 nothing was, or a file is cut off or cannot be
 read (grep names it and goes on with the others); 2 wrong arguments"""
 OPTIONAL = "text"
 
 
 def add_arguments(parser: Arguments) -> None:
     """Options of this subcommand."""
-    parser.add_argument("what", choices=("list", "grep"), help="What to do.")
+    parser.add_argument("what", choices=("list", "grep", "folder"), help="What to do.")
     parser.add_argument("text", nargs="?", default="", help="grep: only lines with this in them.")
     parser.add_argument("--id", type=task_id, help="grep: a task's id or its beginning.")
     parser.add_argument("--task", type=pattern, metavar="PATTERN", help="grep: its dotted path.")
@@ -51,7 +53,7 @@ def run(context: Context, options: dict[str, Any]) -> int:
     """List or search."""
     wanted = any(options[name] for name in ("text", "id", "task"))
     if (options["what"] == "grep") != wanted:
-        right = "list takes no" if wanted else "give grep a"
+        right = f"{options['what']} takes no" if wanted else "give grep a"
         raise CommandError(f"{right} text, --id or --task", returncode=2)
     folder = options["folder"] or get_settings().prune.archive
     if not folder:
@@ -59,11 +61,22 @@ def run(context: Context, options: dict[str, Any]) -> int:
             'there is no archive: set ARGUS_MAINT["PRUNE"]["archive"], or name one with --folder',
             returncode=2,
         )
+    if options["what"] == "folder":
+        return _folder(context, folder, options)
     try:
         files = archive_reader.files(Path(folder), context.using)
     except ArchiveError as error:
         raise CommandError(str(error)) from error
     return _list(context, files, options) if not wanted else _grep(context, files, options)
+
+
+def _folder(context: Context, folder: str, options: dict[str, Any]) -> int:
+    """Its path alone, whether it is there or not."""
+    if options["json"]:
+        raise CommandError("folder takes no --json", returncode=2)
+    context.out.out.write(f"{folder}\n")
+    context.out.out.flush()
+    return 0
 
 
 def _list(context: Context, files: list[Archived], options: dict[str, Any]) -> int:

@@ -61,6 +61,11 @@ def add_common(parser: Arguments, verb: Verb) -> None:
         metavar="AGE",
         help="With --unregistered: we have seen it RUNNING for at least this long, as 1h.",
     )
+    parser.add_argument(
+        "--worker",
+        metavar="WORKER_ID",
+        help="With --unregistered: only tasks under this worker, by its whole id.",
+    )
     add_filters(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help=f"Say what {word} would do, and write nothing."
@@ -112,6 +117,8 @@ def _check_combination(kind: str, options: dict[str, Any]) -> None:
         raise wrong("--since goes with --failed.")
     if options["older_than"] and kind not in ("ready", "unregistered"):
         raise wrong("--older-than goes with --unregistered" + _or_ready(options) + ".")
+    if options["worker"] is not None and (kind != "unregistered" or options["ids"]):
+        raise wrong("--worker goes with --unregistered, and not with ids.")
     if not kind and any(options[name] for name in ("task", "queue", "backend")):
         raise wrong("--task, --queue and --backend narrow a description, not ids.")
 
@@ -133,7 +140,7 @@ def find(kind: str, context: Context, options: dict[str, Any]) -> Targets:
         elif kind == "ready":
             found = targets.ready(using, wanted, options["older_than"])
         else:
-            found = targets.unregistered(census.take(using), wanted)
+            found = targets.unregistered(census.take(using), wanted, options["worker"])
     except WrongTarget as error:
         raise CommandError(str(error)) from error
     if kind == "unregistered" and not options["dry_run"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -69,6 +70,9 @@ examples:
 
 exit status: 0 shown; with --run: all that Verify says holds at the end; 1 it does not,
 or the page is not there; 2 wrong arguments; 130 interrupted"""
+
+LIVE = "DatabaseLocked"  # filled in from a look where no finding is open
+PATIENCE = 2.0  # seconds for which SQLite's write lock is tried for
 
 SEVERITY_STYLE = {"critical": BAD, "warning": WARN}
 
@@ -172,6 +176,7 @@ class Opened:
         self.context, self.page = context, page
         self.rivals: list[Finding] = []  # where it is not said which one is meant
         self.trouble = ""  # of the database
+        self.seen = ""  # what is so, and nobody can write down
         self.finding = self._find(options["object"])
         self.calling = Calling.here()
         self.supervisor = options["supervisor"]
@@ -182,7 +187,7 @@ class Opened:
             )
         vendor = _vendor(context.using)
         self.database = options["database"] or vendor
-        evidence = self.finding.evidence if self.finding else {}
+        evidence = self.finding.evidence if self.finding else self._live()
         if not isinstance(evidence, dict):
             evidence = {}
         try:
@@ -206,6 +211,20 @@ class Opened:
             self.rivals = found
             return None
         return found[0] if found else None
+
+    def _live(self) -> Mapping[str, Any]:
+        """Evidence of a locked database, which nobody can write down while it lasts."""
+        if self.page.name != LIVE or self.trouble or self.rivals:
+            return {}
+        if connections[self.context.using].in_atomic_block:  # it may hold the lock itself
+            return {}
+        from argus_maint.jobs import detect
+
+        seen = detect.observe(self.context.using, patience=PATIENCE, codes=[LIVE])
+        for each in seen.observations:
+            self.seen = each.summary
+            return each.evidence
+        return {}
 
     def show(self) -> int:
         """Print it: rendered on a terminal, as Markdown in a pipe."""
@@ -238,6 +257,8 @@ class Opened:
             lines += [
                 f"maint runbook {each.code} {shell_word(each.object)}" for each in self.rivals
             ]
+        elif self.seen:
+            lines.append(clean(f"Seen now, and not recorded: {self.seen}"))
         elif not self.trouble:
             lines.append(styled(f"No finding {self.page.name} is open now.", DIM))
         lines += [

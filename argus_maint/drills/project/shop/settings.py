@@ -42,6 +42,7 @@ ARGUS_MAINT = {
         "shop.tasks.resize_picture": {"max_losses": 50, "backoff": (0.6, 60)},
     },
     "RETENTION": {"successful": "14d", "failed": "90d"},
+    "STORAGE": {"min_size": "1M"},
     "PRUNE": {"archive": str(BASE_DIR / "var" / "archive")},
     "JOBS": {
         "prune": {"schedule": "17 3 * * *"},
