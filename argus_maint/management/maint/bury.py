@@ -25,13 +25,14 @@ NAME = "bury"
 SUMMARY = "put a process down as dead, by hand"
 HELP = """\
 Say of a process that it is dead, where nobody can prove it: its host is gone for good.
-PROCESS is a supervisor (with all its workers), a scheduler, a worker as name.number, or a
-worker id. Its registration ends, and what it held is rescued at once, by policy, as a
+PROCESS is a supervisor (with all its workers), a scheduler, a worker as name.number, or
+a worker id. Its registration ends, and what it held is rescued at once, by policy, as a
 counted loss. If it is alive in fact, its tasks run twice, it registers anew, and the
 results of what it held are refused.
 
-A supervisor that has died, and that nothing has replaced, is put down as meant to be gone:
-no finding asks for it any more. One that is provably alive on this host is refused."""
+A supervisor that has died, and that nothing has replaced, is put down as meant to be
+gone: no finding asks for it any more. One that is provably alive on this host is
+refused."""
 EXAMPLES = """\
 examples:
   manage.py maint bury web-3 --why "the host burnt down" --dry-run
