@@ -34,8 +34,8 @@ examples:
   manage.py maint archive grep --task 'shop.tasks.*' 'order 4711' | jq .traceback
   ls -l "$(manage.py maint archive folder)"
 
-exit status: 0 something was found, and for folder; 1 nothing was, or a file is cut off or cannot be
-read (grep names it and goes on with the others); 2 wrong arguments"""
+exit status: 0 something was found (folder: it is printed); 1 nothing was, or a file is
+cut off or cannot be read (grep names it and goes on with the others); 2 wrong arguments"""
 OPTIONAL = "text"
 
 
