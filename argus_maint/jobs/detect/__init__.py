@@ -20,7 +20,6 @@ those of ``findings.book``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -29,7 +28,7 @@ from django.db import Error, connections
 
 from argus_maint.conf import get_settings
 from argus_maint.conf_jobs import Job
-from argus_maint.database import TRANSIENT, discard, short_transaction
+from argus_maint.database import TRANSIENT, bounded_reads, discard
 from argus_maint.dbtime import db_now
 from argus_maint.exceptions import JobError
 from argus_maint.findings import book
@@ -71,7 +70,7 @@ def observe(
     for code in codes:
         try:
             if settings.findings[code].enabled:
-                with _bounded(using):
+                with bounded_reads(using, WAIT):
                     seen.observations += list(DETECTORS[code](look))
         except Exception as error:
             seen.errors[code] = " ".join(f"{type(error).__name__}: {error}".split())
@@ -90,13 +89,6 @@ def _began(using: str) -> datetime | None:
         if isinstance(error, TRANSIENT) and not connections[using].in_atomic_block:
             discard(using)
         return None
-
-
-def _bounded(using: str) -> AbstractContextManager[None]:
-    """Bounds for what is read. SQLite has its own, and needs no transaction to read."""
-    if connections[using].vendor == "sqlite":
-        return nullcontext()
-    return short_transaction(using, WAIT)
 
 
 def make(using: str, noticed_by: str, jobs: Mapping[str, Job] | None = None) -> dict[str, Any]:
