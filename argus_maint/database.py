@@ -175,6 +175,16 @@ def short_transaction(using: str, wait: float) -> Generator[None, None, None]:
         yield
 
 
+def bounded_reads(using: str, wait: float) -> contextlib.AbstractContextManager[None]:
+    """Reads that wait at most ``wait`` seconds for any lock, as for one of a whole table.
+
+    SQLite has bounds of its own, and needs no transaction to read.
+    """
+    if connections[using].vendor == "sqlite":
+        return contextlib.nullcontext()
+    return short_transaction(using, wait)
+
+
 @contextlib.contextmanager
 def durably(using: str) -> Generator[None, None, None]:
     """A transaction that is on disk when it has ended, whatever the site has chosen.

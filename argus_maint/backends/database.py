@@ -145,11 +145,18 @@ def _written(rows: QuerySet[DBTaskResult], using: str, entry: LedgerEntry, **val
     return True
 
 
-def requeue(attempt: Attempt, using: str, entry: LedgerEntry, delay: float = 0) -> bool:
+def requeue(
+    attempt: Attempt,
+    using: str,
+    entry: LedgerEntry,
+    delay: float = 0,
+    before: str | None = None,
+) -> bool:
     """Make the task READY again after ``delay`` seconds; ``worker_ids`` stays.
 
-    Returns False, and leaves no trace, when the row is no longer at this attempt or
-    another transaction holds it.
+    ``before`` is the exception class that a FAILED one was read with: a discard by another
+    changes nothing else. Returns False, and leaves no trace, when the row is no longer at this
+    attempt or another transaction holds it.
     """
     values: dict[str, Any] = {"status": READY}
     if delay > 0:
@@ -160,7 +167,10 @@ def requeue(attempt: Attempt, using: str, entry: LedgerEntry, delay: float = 0) 
         values["run_after"] = get_date_max()
     if attempt.status in (FAILED, SUCCESSFUL):
         values.update(finished_at=None, exception_class_path="", traceback="", return_value=None)
-    return _changed(attempt, using, entry, **values)
+    rows = attempt.rows(using)
+    if before is not None:
+        rows = rows.filter(exception_class_path=before)
+    return _written(rows, using, entry, **values)
 
 
 def fail(attempt: Attempt, using: str, entry: LedgerEntry, error: type, evidence: str) -> bool:

@@ -15,6 +15,8 @@ Where it may not look it finds nothing. It waits for no lock but SQLite's.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -72,6 +74,7 @@ SELECT COUNT(*), MAX(time) FROM information_schema.processlist
 """
 # The byte that a writer of SQLite locks: RESERVED in the file, or WAL_WRITE_LOCK in its -shm.
 _RESERVED, _WAL_WRITE = 0x40000001, 120
+_LOCKS = Path("/proc/locks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,21 +190,47 @@ def _writers(path: str) -> Iterator[int]:
     wanted = {}
     for name, byte in ((path, _RESERVED), (f"{path}-shm", _WAL_WRITE)):
         try:
-            wanted[Path(name).stat().st_ino] = byte
+            file = Path(name).stat()
         except OSError:
             continue
+        wanted[file.st_ino] = byte, file
     try:
-        lines = Path("/proc/locks").read_text(encoding="ascii", errors="replace").splitlines()
+        lines = _LOCKS.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
         return
     for line in lines:
         fields = line.split()
         if len(fields) != 8 or fields[3] != "WRITE":  # one that waits has an arrow more
             continue
-        pid, inode, first, last = int(fields[4]), fields[5].rpartition(":")[2], *fields[6:]
-        byte = wanted.get(int(inode), -1)
-        if pid > 0 and int(first) <= byte and (last == "EOF" or byte <= int(last)):
-            yield pid
+        pid, (device, _, inode), first, last = (
+            int(fields[4]),
+            fields[5].rpartition(":"),
+            *fields[6:],
+        )
+        if pid <= 0 or int(inode) not in wanted:
+            continue
+        byte, file = wanted[int(inode)]
+        if int(first) <= byte and (last == "EOF" or byte <= int(last)):
+            if device == _device(file) or _has_open(pid, file):
+                yield pid
+
+
+def _device(file: os.stat_result) -> str:
+    return f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}"
+
+
+def _has_open(pid: int, file: os.stat_result) -> bool:
+    """Whether a process has this very file open.
+
+    A number of an inode is one of many, for each file system has its own; and some (overlayfs,
+    btrfs) tell another device than the kernel's list of locks. A pid is named to be killed.
+    """
+    with contextlib.suppress(OSError):
+        for each in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                if os.path.samestat(each.stat(), file):
+                    return True
+    return False
 
 
 def _command(pid: int) -> str:

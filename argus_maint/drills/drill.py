@@ -85,10 +85,13 @@ def running() -> list[Note]:
     found = []
     for note in map(Note, places):
         try:
-            state, mine = note.read(), note.path.stat().st_uid == os.getuid()
+            # Before anything in it is read, or written: others may make folders there too.
+            if note.folder.lstat().st_uid != os.getuid():
+                continue
+            state = note.read()
         except (OSError, ValueError):
             continue
-        if mine and state.state == RUNNING and alive(state.pid):
+        if state.state == RUNNING and alive(state.pid):
             found.append((state.began, note))
     return [note for _, note in sorted(found, key=lambda each: each[0], reverse=True)]
 

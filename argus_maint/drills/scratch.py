@@ -94,9 +94,11 @@ class Scratch:
     def _environment(self) -> dict[str, str]:
         """This process's own, without what tells of another site."""
         env = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
+        # Its own "shop" comes first, whatever the site has of that name: Python does not look
+        # where the program is with PYTHONSAFEPATH, and the site's settings have its database.
         # What is installed is found anyway, and must not come before the standard library.
         checkout = [] if PACKAGE.name.endswith("-packages") else [str(PACKAGE)]
-        paths = [*checkout, *filter(None, [env.get("PYTHONPATH")])]
+        paths = [str(self.folder), *checkout, *filter(None, [env.get("PYTHONPATH")])]
         return env | {
             MARK: str(self.folder),
             "PATH": os.pathsep.join([str(self.folder / "bin"), env.get("PATH", os.defpath)]),

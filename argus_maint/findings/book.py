@@ -65,9 +65,17 @@ class Outcome:
 
 
 def record(
-    observations: Iterable[Observation], looked_for: Collection[str], noticed_by: str, using: str
+    observations: Iterable[Observation],
+    looked_for: Collection[str],
+    noticed_by: str,
+    using: str,
+    began: datetime | None = None,
 ) -> Outcome:
-    """Write down what a pass has seen; ``looked_for`` has the codes it could judge."""
+    """Write down what a pass has seen; ``looked_for`` has the codes it could judge.
+
+    ``began`` is when it began to look, by the database's clock. What a person has resolved
+    since is not opened anew by what was seen before that.
+    """
     codes, outcome = get_settings().findings, Outcome()
     live = {each.fingerprint: each for each in _live(using)}
     wanted = [each for each in observations if codes[each.code].enabled]
@@ -75,7 +83,9 @@ def record(
     for each in seen.values():
         known = live.get(each.fingerprint)
         if known is None:
-            _begin(each, codes[each.code], noticed_by, using, outcome)
+            last = _last(each.fingerprint, using)
+            if not _resolved_since(last, began):
+                _begin(each, codes[each.code], noticed_by, last, using, outcome)
         else:
             _see_again(known, each, codes[each.code], using, outcome)
     for fingerprint, known in live.items():
@@ -116,7 +126,14 @@ def _columns(seen: Observation, code: Code) -> dict[str, Any]:
     }
 
 
-def _begin(seen: Observation, code: Code, noticed_by: str, using: str, outcome: Outcome) -> None:
+def _begin(
+    seen: Observation,
+    code: Code,
+    noticed_by: str,
+    last: Finding | None,
+    using: str,
+    outcome: Outcome,
+) -> None:
     opens = code.opens_after <= 1
     finding = Finding(
         code=seen.code,
@@ -130,7 +147,7 @@ def _begin(seen: Observation, code: Code, noticed_by: str, using: str, outcome: 
         opened_at=DbNow() if opens else None,
         noticed_by=noticed_by[:160],
         **_columns(seen, code),
-        **_still_acked(seen.fingerprint, using),
+        **_still_acked(last, using),
     )
     try:
         with short_transaction(using, WAIT):
@@ -141,10 +158,20 @@ def _begin(seen: Observation, code: Code, noticed_by: str, using: str, outcome: 
         _opened(finding, outcome)
 
 
-def _still_acked(fingerprint: str, using: str) -> dict[str, Any]:
-    """An acknowledgement for two hours holds so long, also where it closed and is back."""
+def _last(fingerprint: str, using: str) -> Finding | None:
+    """The one of this condition that was closed last."""
     rows = Finding.objects.using(using).filter(fingerprint=fingerprint, state=CLOSED)
-    last = rows.order_by("-closed_at").first()
+    return rows.order_by("-closed_at").first()
+
+
+def _resolved_since(last: Finding | None, began: datetime | None) -> bool:
+    if last is None or last.closed_at is None or began is None:
+        return False
+    return bool(last.closed_by) and last.closed_at >= began
+
+
+def _still_acked(last: Finding | None, using: str) -> dict[str, Any]:
+    """An acknowledgement for two hours holds so long, also where it closed and is back."""
     if last is None or last.closed_by or not is_acked(last, db_now(using)):
         return {}
     return {name: getattr(last, name) for name in _ACK}
@@ -166,7 +193,9 @@ def _see_again(known: Finding, seen: Observation, code: Code, using: str, outcom
 def _miss(known: Finding, code: Code, using: str, outcome: Outcome) -> None:
     if known.state == PENDING:
         with short_transaction(using, WAIT):
-            _as_read(known, using).delete()
+            # In one statement: where somebody listens to deletions, Django reads the rows
+            # first, and deletes them by their keys, whatever has become of them.
+            _as_read(known, using)._raw_delete(using)
         return
     if code.enabled and known.unseen + 1 < code.closes_after:
         _changed(known, using, seen=0, unseen=known.unseen + 1)
@@ -295,7 +324,10 @@ def _in_state(state: str, using: str, code: str, object: str | None) -> list[Fin
     if code:
         rows = rows.filter(code=code)
     if object is not None:
-        rows = rows.filter(object=object[:LONGEST])
+        # MariaDB's usual collations take "bulk" and "Bulk" for one object.
+        exactly = object[:LONGEST]
+        found = [each for each in rows.filter(object=exactly) if each.object == exactly]
+        return sorted(found, key=_urgency)
     return sorted(rows, key=_urgency)
 
 

@@ -142,7 +142,10 @@ def _grave(token: str, group: list[Process], using: str, *, over: bool = False) 
 
 
 def bury(grave: Grave, by: str, why: str, using: str) -> list[str]:
-    """End the registrations; the worker ids of those that had not ended by themselves."""
+    """End the registrations; the worker ids of those that had not ended by themselves.
+
+    One whose lease had run out, and that has beaten since it was looked at, is alive and stays.
+    """
     buried: dict[str, str] = {}
     with short_transaction(using, WAIT):
         for each in grave.processes:
@@ -150,6 +153,8 @@ def bury(grave: Grave, by: str, why: str, using: str) -> list[str]:
             if grave.over:
                 done = rows.update(reason=BURIED, noticed_by=by)
             else:
+                if lease_is_over(each, grave.looked_at):
+                    rows = rows.filter(beats=each.beats)
                 done = rows.exclude(state=Process.State.ENDED).update(
                     state=Process.State.ENDED,
                     ended_at=DbNow(),

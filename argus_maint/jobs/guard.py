@@ -21,10 +21,12 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from django.db import OperationalError
+
 from argus_maint.clock import now
 from argus_maint.conf import get_settings
 from argus_maint.conf_jobs import Job
-from argus_maint.database import close_all
+from argus_maint.database import bounded_reads, close_all, is_locked
 from argus_maint.log import get_logger
 from argus_maint.scheduling import ledger, observers
 from argus_maint.scheduling.member import Member
@@ -35,6 +37,8 @@ logger = get_logger(__name__)
 JOB = "findings"
 AFTER = 15.0  # seconds after a tick was due
 JITTER = 3.0  # and up to so many more: keepers of one site start together
+AGAIN = 5.0  # seconds until it is tried again
+WAIT = 0.5  # seconds for any lock: the keeper has to beat
 LAST_WAIT = 2.0  # seconds at the end of a keeper
 LONGEST = 60.0  # seconds between two looks, and of a pass where the job has no limit
 
@@ -55,12 +59,20 @@ class Guard:
         if self._is_under_way(job) or job is None or not job.enabled or now() < self.next_look:
             return
         moment = ledger.utc_now(self.using)
-        due = self._unclaimed(job, moment)
+        try:
+            with bounded_reads(self.using, WAIT):
+                due = self._unclaimed(job, moment)
+        except OperationalError as error:
+            if not is_locked(error):
+                raise
+            # As while a migration changes the table: no reason for the keeper to stand still.
+            self.next_look = now() + AGAIN
+            return
         if due is None or self._wait(due, moment) > 0:
             at = due or job.schedule.after(moment)
             self.next_look = now() + min(LONGEST, self._wait(at, moment))
         else:
-            self.next_look = now() + 1.0
+            self.next_look = now() + AGAIN  # where the child could not even claim it
             self._fork(job)
 
     def _unclaimed(self, job: Job, moment: datetime) -> datetime | None:

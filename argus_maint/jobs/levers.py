@@ -171,7 +171,9 @@ def _act(lever: Lever, row: Row, entry: LedgerEntry) -> bool:
         return database.adjust(attempt, using, entry, queue_name=lever.to)
     if lever.verb is Verb.PRIORITY:
         return database.adjust(attempt, using, entry, priority=lever.priority)
-    return database.requeue(attempt, using, entry)
+    # One that another person has just discarded must not run after all.
+    before = row.exception if attempt.status == FAILED else None
+    return database.requeue(attempt, using, entry, before=before)
 
 
 def _ask(lever: Lever, row: Row, held: Running | None) -> Result:

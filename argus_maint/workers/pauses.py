@@ -31,6 +31,9 @@ class MayBeTaken(Func):
     ``worker`` is a supervisor's name. It is written as SQL, for each claim asks it: what the
     ORM needs to put the same together costs more than the database's answer. Neither
     subquery depends on the row, so both are worked out once, however many rows are passed over.
+
+    A name is compared letter by letter. On MariaDB that has to be said, and it must be: the two
+    tables need not have the same collation, and without a word the server refuses to compare.
     """
 
     output_field = BooleanField()
@@ -44,6 +47,8 @@ class MayBeTaken(Func):
         quote = connection.ops.quote_name
         (column,) = self.get_source_expressions()
         queue, _ = compiler.compile(column)
+        if connection.vendor == "mysql":
+            queue = f"CONVERT({queue} USING utf8mb4) COLLATE utf8mb4_bin"
         now, _ = compiler.compile(DbNow())
         until = quote("until")
         rows = f"FROM {quote(Pause._meta.db_table)} WHERE ({until} IS NULL OR {until} > {now})"

@@ -184,5 +184,9 @@ def test_a_note_that_says_nothing_is_no_drill(
     values: dict[str, Any] = {"fault": "no-workers", "code": "NoWorkers", "began": 1.0}
     note.write(State(pid=os.getpid(), **values))
     assert [each.path for each in running()] == [tmp_path / f"{PREFIX}x" / FILE]
+    monkeypatch.setattr(os, "getuid", lambda: tmp_path.stat().st_uid + 1)  # another's folder
+    assert running() == []
+    monkeypatch.undo()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     note.change(state="solved")
     assert running() == []

@@ -55,6 +55,24 @@ def test_it_knows_nothing_of_the_site_that_runs_it(
     assert "shop.settings" in asked.output
 
 
+def test_a_shop_of_the_site_is_not_taken_for_it(
+    scratches: Scratches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With PYTHONSAFEPATH Python looks for nothing beside the program that it runs."""
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "__init__.py").write_text("")
+    (tmp_path / "shop" / "settings.py").write_text('raise SystemExit("the site")')
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
+    with scratches.one() as scratch:
+        assert scratch.call("ledger") == 0
+        pasted = scratch.shell("python manage.py diffsettings | grep ^DATABASES")
+        env = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+        own = scratch.shell(f"{sys.executable} manage.py diffsettings | grep ^DATABASES", env=env)
+    assert str(scratch.folder) in pasted.output
+    assert str(scratch.folder) in own.output
+
+
 def test_what_a_pasted_command_leaves_behind_ends_with_it(scratches: Scratches) -> None:
     # As a person pastes it: in a shell without the mark, and by any interpreter.
     env = {key: value for key, value in os.environ.items() if not key.startswith("ARGUS")}

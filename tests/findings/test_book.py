@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models.signals import pre_delete
 from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
 
 from argus_maint.conf_findings import CODES
+from argus_maint.dbtime import db_now
 from argus_maint.findings import book
 from argus_maint.findings.observation import Observation
 from argus_maint.models import Act, Finding
@@ -206,3 +209,35 @@ def test_what_a_person_resolves_is_closed_by_them_and_sets_a_mark() -> None:
         ("a.b", "me@h", "seen to"),
         ("c.d", "", ""),
     }
+
+
+def test_a_pass_that_looked_before_a_person_resolved_it_does_not_open_it_anew() -> None:
+    one_pass(*seen("PoisonTask", "a.b"))
+    before = db_now("default")
+    book.resolve("PoisonTask", "a.b", "me@h", "seen to", "default")
+    found = seen("PoisonTask", "a.b", "c.d")
+    late = book.record(found, CODES, "me", "default", began=before)
+    assert names(late.opened) == ["PoisonTask c.d"]
+    next_ = book.record(found, CODES, "me", "default", began=db_now("default"))
+    assert names(next_.opened) == ["PoisonTask a.b"]
+
+
+def test_what_another_has_opened_is_not_forgotten_where_somebody_listens() -> None:
+    """Django reads what it is to delete where a signal has a receiver, and deletes by keys."""
+    one_pass(*seen(BACKLOG, "bulk"))
+    told: list[Any] = []
+    pre_delete.connect(told.append, sender=Finding)
+    try:
+        with CaptureQueriesContext(connection) as queries:
+            one_pass()
+    finally:
+        pre_delete.disconnect(told.append, sender=Finding)
+    (delete,) = [each["sql"] for each in queries if each["sql"].startswith("DELETE")]
+    assert "unseen" in delete and "state" in delete
+    assert not Finding.objects.exists()
+
+
+def test_an_object_is_named_letter_by_letter() -> None:
+    one_pass(*seen("PoisonTask", "bulk", "Bulk"))
+    assert names(book.resolve("PoisonTask", "bulk", "me@h", "x", "default")) == ["PoisonTask bulk"]
+    assert open_now() == ["PoisonTask Bulk"]

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from django.conf import settings
 from django.db import connection, connections
 from django.test import override_settings
 
-from argus_maint.backends import space
+from argus_maint.backends import locks, space
 from argus_maint.conf_findings import CODES
 from argus_maint.exceptions import JobError, TaskDiscarded, TaskQuarantined
 from argus_maint.findings import book
@@ -610,6 +611,32 @@ def test_database_locked_names_the_process_that_writes(mode: str) -> None:
         connection.close()
         with sqlite3.connect(str(connection.settings_dict["NAME"])) as raw:
             raw.execute("PRAGMA journal_mode = WAL")
+
+
+@SQLITE
+def test_who_has_locked_a_file_of_the_same_number_on_another_disk_is_not_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pid is one that the runbook kills."""
+    file = tmp_path / "db"
+    file.touch()
+    number, device = file.stat().st_ino, locks._device(file.stat())
+    listed = tmp_path / "locks"
+    monkeypatch.setattr(locks, "_LOCKS", listed)
+
+    def named(pid: int, device: str) -> list[int]:
+        span = f"{locks._RESERVED} {locks._RESERVED}"
+        listed.write_text(f"1: POSIX  ADVISORY  WRITE {pid} {device}:{number} {span}\n")
+        return list(locks._writers(str(file)))
+
+    with subprocess.Popen(["sleep", "60"]) as other:
+        try:
+            assert named(other.pid, device) == [other.pid]
+            assert named(other.pid, "ff:fff") == []
+        finally:
+            other.kill()
+    with file.open():  # some file systems tell the kernel another device than everybody else
+        assert named(os.getpid(), "ff:fff") == [os.getpid()]
 
 
 @SQLITE

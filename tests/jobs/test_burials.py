@@ -133,3 +133,16 @@ def test_one_that_ends_meanwhile_is_left_with_its_own_end() -> None:
     burials.registry.end(worker.worker_id, "default", 1.0, verdict="exited", reason="stopped")
     assert burials.bury(grave, "alice@host", "why", "default") == [head.worker_id]
     assert Process.objects.get(pk=worker.pk).reason == "stopped"
+
+
+def test_one_that_beats_after_the_look_is_not_dead_after_all() -> None:
+    """A person reads for a while before the answer: the host may be back by then."""
+    head, worker = _far()
+    held = rows.task("RUNNING", workers=(worker.worker_id,))
+    grave = burials.find("far", "default")
+    assert not grave.seems_alive
+    assert burials.registry.beat(head.supervisor, "default", 1.0) == 2
+    assert burials.bury(grave, "alice@host", "why", "default") == []
+    assert {*Process.objects.values_list("state", flat=True)} == {"alive"}
+    assert DBTaskResult.objects.get(pk=held.pk).status == "RUNNING"
+    assert not Act.objects.exists()

@@ -248,9 +248,9 @@ def test_who_is_quicker_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     row = rows.task("FAILED")
     real = database.requeue
 
-    def second(attempt: Any, using: str, entry: LedgerEntry) -> bool:
+    def second(attempt: Any, using: str, entry: LedgerEntry, **values: Any) -> bool:
         DBTaskResult.objects.filter(pk=row.pk).update(status="READY")
-        return real(attempt, using, entry)
+        return real(attempt, using, entry, **values)
 
     monkeypatch.setattr(database, "requeue", second)
     assert _one(REQUEUE, row).outcome is Outcome.CHANGED
@@ -261,10 +261,10 @@ def test_one_bad_row_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -
     bad, good = rows.task("FAILED"), rows.task("FAILED")
     real = database.requeue
 
-    def sometimes(attempt: Any, using: str, entry: LedgerEntry) -> bool:
+    def sometimes(attempt: Any, using: str, entry: LedgerEntry, **values: Any) -> bool:
         if attempt.task_id == bad.pk:
             raise ValueError("two\nlines")
-        return real(attempt, using, entry)
+        return real(attempt, using, entry, **values)
 
     monkeypatch.setattr(database, "requeue", sometimes)
     first, second = _pull(REQUEUE, bad.pk, good.pk)

@@ -165,3 +165,30 @@ def test_a_failed_pause_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(RuntimeError), transaction.atomic():
         _hold(MAIL)
     assert pauses.live("default") == []
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "mysql", reason="collations of columns are MariaDB's")
+@pytest.mark.parametrize("of", ["utf8mb4_unicode_ci", "utf8mb4_bin", "utf8mb3_general_ci"])
+def test_tables_of_another_collation_than_the_tasks_do_not_keep_claims_from_working(
+    of: str,
+) -> None:
+    """A server's default changes with its version, and tables keep what they were made with."""
+    table = connection.ops.quote_name(Pause._meta.db_table)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT character_set_name, collation_name FROM information_schema.columns "
+            "WHERE table_schema = DATABASE() AND table_name = %s AND column_name = 'queue_name'",
+            [Pause._meta.db_table],
+        )
+        before = cursor.fetchone()
+        convert = f"ALTER TABLE {table} CONVERT TO CHARACTER SET"
+        cursor.execute(f"{convert} {of.partition('_')[0]} COLLATE {of}")
+        try:
+            rows.task(queue_name="mail", priority=9)
+            other = rows.task(queue_name="Mail")
+            _hold(MAIL)
+            assert _claim().pk == other.pk
+            assert _claim() is None
+        finally:
+            cursor.execute(f"{convert} {before[0]} COLLATE {before[1]}")

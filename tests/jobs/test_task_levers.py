@@ -212,6 +212,23 @@ def test_of_two_that_see_to_a_failure_one_finds_it_changed(
     assert not LedgerEntry.objects.exists()
 
 
+@pytest.mark.parametrize("lever", [RELEASE, Lever(Verb.REQUEUE, "default", "alice@host")])
+def test_what_another_discards_meanwhile_does_not_run_again(
+    lever: Lever, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = _quarantined()
+    requeue = database.requeue
+
+    def late(*arguments: Any, **values: Any) -> bool:
+        assert _one(DISCARD, row).outcome is Outcome.DONE
+        return requeue(*arguments, **values)
+
+    monkeypatch.setattr(database, "requeue", late)
+    assert _one(lever, row).outcome in (Outcome.CHANGED, Outcome.LOCKED)
+    assert (row.status, row.exception_class_path) == ("FAILED", path_of(TaskDiscarded))
+    assert LedgerEntry.objects.get().action == "discarded"
+
+
 def test_what_is_gone_is_told() -> None:
     results: list[Result] = []
     levers.pull(MOVE, [uuid.uuid4()], results.append)

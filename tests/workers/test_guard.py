@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import override_settings
 
 from argus_maint.conf import get_settings
+from argus_maint.database import own_session
 from argus_maint.jobs import guard
 from argus_maint.jobs.guard import Guard
 from argus_maint.models import Finding, Process, Run
@@ -57,6 +60,20 @@ def test_others_have_a_while_to_claim_it(monkeypatch: pytest.MonkeyPatch) -> Non
     waiting.turn()
     assert (waiting.pid, Run.objects.exists()) == (0, False)
     assert waiting.next_look > guard.now()
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="who reads waits for nobody")
+def test_a_locked_ledger_does_not_hold_the_keeper_up(watching: Guard) -> None:
+    """As a migration locks it: a keeper that stands still is taken for dead."""
+    quote, began = connection.ops.quote_name, guard.now()
+    mode = "WRITE" if connection.vendor == "mysql" else "IN ACCESS EXCLUSIVE MODE"
+    with own_session("default") as other, closing(other.cursor()) as cursor:
+        cursor.execute("BEGIN")
+        words = "LOCK TABLES" if connection.vendor == "mysql" else "LOCK TABLE"
+        cursor.execute(f"{words} {quote(Run._meta.db_table)} {mode}")
+        watching.turn()
+    assert (watching.pid, guard.now() - began < 10) == (0, True)
+    assert 0 < watching.next_look - guard.now() <= guard.AGAIN
 
 
 @override_settings(ARGUS_MAINT={"JOBS": {"findings": {"enabled": False}}})

@@ -20,15 +20,15 @@ those of ``findings.book``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
-from django.db import connections
+from django.db import Error, connections
 
 from argus_maint.conf import get_settings
 from argus_maint.conf_jobs import Job
-from argus_maint.database import TRANSIENT, discard, short_transaction
+from argus_maint.database import TRANSIENT, bounded_reads, discard
 from argus_maint.dbtime import db_now
 from argus_maint.exceptions import JobError
 from argus_maint.findings import book
@@ -56,6 +56,7 @@ class Seen:
     observations: list[Observation] = field(default_factory=list)
     looked_for: set[str] = field(default_factory=set)
     errors: dict[str, str] = field(default_factory=dict)  # by code
+    began: datetime | None = None  # by the database's clock, where it told
 
 
 def observe(
@@ -65,11 +66,11 @@ def observe(
     codes: Iterable[str] = tuple(DETECTORS),
 ) -> Seen:
     """Look, and write nothing. A code that is off sees nothing. ``patience``: see ``Look``."""
-    look, seen, settings = Look(using, jobs, patience), Seen(), get_settings()
+    look, seen, settings = Look(using, jobs, patience), Seen(began=_began(using)), get_settings()
     for code in codes:
         try:
             if settings.findings[code].enabled:
-                with _bounded(using):
+                with bounded_reads(using, WAIT):
                     seen.observations += list(DETECTORS[code](look))
         except Exception as error:
             seen.errors[code] = " ".join(f"{type(error).__name__}: {error}".split())
@@ -81,17 +82,19 @@ def observe(
     return seen
 
 
-def _bounded(using: str) -> AbstractContextManager[None]:
-    """Bounds for what is read. SQLite has its own, and needs no transaction to read."""
-    if connections[using].vendor == "sqlite":
-        return nullcontext()
-    return short_transaction(using, WAIT)
+def _began(using: str) -> datetime | None:
+    try:
+        return db_now(using)
+    except Error as error:  # whoever looks will meet it too, and tell
+        if isinstance(error, TRANSIENT) and not connections[using].in_atomic_block:
+            discard(using)
+        return None
 
 
 def make(using: str, noticed_by: str, jobs: Mapping[str, Job] | None = None) -> dict[str, Any]:
     """One pass: look, record, report. ``problems`` are open findings that nobody has acked."""
     seen = observe(using, jobs)
-    outcome = book.record(seen.observations, seen.looked_for, noticed_by, using)
+    outcome = book.record(seen.observations, seen.looked_for, noticed_by, using, seen.began)
     now = db_now(using)
     report = {
         "opened": [str(each) for each in outcome.opened],

@@ -74,7 +74,7 @@ def run(context: Context, options: dict[str, Any]) -> int:
         _make_sure(grave, context, options)
         buried = burials.bury(grave, by, options["why"], using)
         if not buried:
-            raise CommandError("It has ended by itself meanwhile: look again.")
+            raise CommandError("It has ended by itself meanwhile, or beaten: look again.")
         rescue = watcher.make(Errand(using, by, wait=False))
     if options["json"]:
         context.json(_as_dict(grave, buried, rescue, options["dry_run"]))

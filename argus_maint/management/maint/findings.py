@@ -106,7 +106,9 @@ def _look(context: Context) -> Looked:
     for code, error in seen.errors.items():
         context.note(styled(f"could not look for {code}: {error}", BAD))
     try:
-        outcome = book.record(seen.observations, seen.looked_for, operator(), context.using)
+        outcome = book.record(
+            seen.observations, seen.looked_for, operator(), context.using, seen.began
+        )
     except Error as error:
         if not (isinstance(error, TRANSIENT) and is_locked(error)):
             raise
