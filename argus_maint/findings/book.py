@@ -282,16 +282,7 @@ def _by_hand(
 
 def open_findings(using: str, code: str = "", object: str | None = None) -> list[Finding]:
     """What is open, acknowledged or not: the most urgent first, then the oldest."""
-    return _in_state(OPEN, using, code, object)
-
-
-def pending(using: str, code: str = "") -> list[Finding]:
-    """What has not been seen in enough passes yet."""
-    return _in_state(PENDING, using, code, None)
-
-
-def _in_state(state: str, using: str, code: str, object: str | None) -> list[Finding]:
-    rows = Finding.objects.using(using).filter(live__gt="", state=state)
+    rows = Finding.objects.using(using).filter(live__gt="", state=OPEN)
     if code:
         rows = rows.filter(code=code)
     if object is not None:
