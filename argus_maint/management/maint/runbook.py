@@ -9,6 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.db import Error, connections
 
+from argus_maint.backends.locks import PATIENCE
 from argus_maint.conf_findings import CODES
 from argus_maint.database import in_plain_words
 from argus_maint.management.maint import guide
@@ -72,7 +73,6 @@ exit status: 0 shown; with --run: all that Verify says holds at the end; 1 it do
 or the page is not there; 2 wrong arguments; 130 interrupted"""
 
 LIVE = "DatabaseLocked"  # filled in from a look where no finding is open
-PATIENCE = 2.0  # seconds for which SQLite's write lock is tried for
 
 SEVERITY_STYLE = {"critical": BAD, "warning": WARN}
 
