@@ -17,9 +17,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+from argus_maint import traces
 from argus_maint.database import short_transaction
 from argus_maint.dbtime import DbNow, db_now
-from argus_maint.jobs import traces
 from argus_maint.log import get_logger
 from argus_maint.models import Pause
 from argus_maint.workers.pauses import holding
