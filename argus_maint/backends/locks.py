@@ -75,6 +75,7 @@ SELECT COUNT(*), MAX(time) FROM information_schema.processlist
 # The byte that a writer of SQLite locks: RESERVED in the file, or WAL_WRITE_LOCK in its -shm.
 _RESERVED, _WAL_WRITE = 0x40000001, 120
 _LOCKS = Path("/proc/locks")
+PATIENCE = 2.0  # seconds for which who looks once tries for SQLite's write lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,12 @@ class Holder:
     query: str = ""
     waiting: int = 0
     urgent: bool = True
+
+    def __str__(self) -> str:
+        """What it does, and who it is."""
+        who = f"pid {self.pid}" if self.pid else "somebody"
+        aside = ", ".join(filter(None, (self.who, self.host)))
+        return f"{self.what}: {who}" + (f" ({aside})" if aside else "")
 
 
 def holders(using: str, held: float, patience: float | None = None) -> list[Holder]:

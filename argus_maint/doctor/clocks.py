@@ -24,7 +24,7 @@ LOOKS = 3  # the quickest of them counts: its answer is the least old
 
 def look(using: str) -> Iterator[Line]:
     """The host's clock and the database's are read together."""
-    yield from _zone(using)
+    yield from _zone()
     yield from _skew(using)
 
 
@@ -89,7 +89,7 @@ def _future(using: str) -> Iterator[Line]:
     )
 
 
-def _zone(using: str) -> Iterator[Line]:
+def _zone() -> Iterator[Line]:
     if not settings.USE_TZ:
         yield warn(
             TOPIC,

@@ -12,11 +12,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, connections
 from django.utils.module_loading import import_string
 
+from argus_maint.backends.space.sqlite import path_of
 from argus_maint.conf import get_settings
 from argus_maint.database import discard
 from argus_maint.doctor.files import free, nearest, why_not_writable
 from argus_maint.doctor.line import Line, bad, ok, warn
-from argus_maint.doctor.sqlite import file_of
 from argus_maint.observe.space import humane
 
 TOPIC = "files"
@@ -46,7 +46,7 @@ def _file(using: str) -> Path | None:
     if connection.vendor != "sqlite":
         return None
     try:
-        return file_of(connection)
+        return path_of(connection)
     except Error:  # it cannot be opened; that is told elsewhere
         discard(using)
         return Path(connection.settings_dict["NAME"])

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import OperationalError
 
-from argus_maint.backends.space.sqlite import pragma
+from argus_maint.backends.space.sqlite import path_of, pragma
 from argus_maint.database import is_locked, own_session
 from argus_maint.doctor.files import mount_of
 from argus_maint.doctor.line import Line, bad, ok, warn
@@ -22,7 +22,7 @@ REMOTE = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "glusterfs
 
 def look(connection: Any) -> Iterator[Line]:
     """One connection, as the site's settings make it."""
-    path = file_of(connection)
+    path = path_of(connection)
     if path is None:
         yield bad(
             TOPIC,
@@ -54,14 +54,6 @@ def look(connection: Any) -> Iterator[Line]:
             "Move the file to a disk of this host, or the tasks to PostgreSQL.",
         )
     yield _writes(connection, path)
-
-
-def file_of(connection: Any) -> Path | None:
-    """The file; None in memory."""
-    with connection.cursor() as cursor:
-        rows = cursor.execute("PRAGMA database_list").fetchall()
-    name = next(row[2] for row in rows if row[1] == "main")
-    return Path(name) if name else None
 
 
 def _journal(mode: str) -> Line:

@@ -33,13 +33,14 @@ from typing import Any
 from django.db import IntegrityError
 from django.db.models import Max, QuerySet
 
+from argus_maint import traces
 from argus_maint.conf import get_settings
 from argus_maint.conf_findings import SEVERITIES, Code
 from argus_maint.database import short_transaction
 from argus_maint.dbtime import DbNow, db_now
 from argus_maint.findings.observation import LONGEST, Observation
 from argus_maint.log import get_logger
-from argus_maint.models import Act, Finding
+from argus_maint.models import Finding
 from argus_maint.scheduling.plain import plain
 
 logger = get_logger(__name__)
@@ -289,11 +290,8 @@ def _by_hand(
             row = Finding.objects.using(using).filter(pk=each.pk, state=OPEN)
             if not row.update(**values):
                 continue
-            subject = f"{each.code} {each.object}".rstrip()[:LONGEST]
             facts = {"code": each.code, "object": each.object, **details}
-            Act(verb=verb, subject=subject, by=by, why=why, details=facts, acted_at=DbNow()).save(
-                using=using, force_insert=True
-            )
+            traces.leave(verb, str(each), by, why, using, **facts)
         each.refresh_from_db(using=using)
         if verb == "resolve":
             _closed(each, done)
@@ -311,16 +309,7 @@ def _by_hand(
 
 def open_findings(using: str, code: str = "", object: str | None = None) -> list[Finding]:
     """What is open, acknowledged or not: the most urgent first, then the oldest."""
-    return _in_state(OPEN, using, code, object)
-
-
-def pending(using: str, code: str = "") -> list[Finding]:
-    """What has not been seen in enough passes yet."""
-    return _in_state(PENDING, using, code, None)
-
-
-def _in_state(state: str, using: str, code: str, object: str | None) -> list[Finding]:
-    rows = Finding.objects.using(using).filter(live__gt="", state=state)
+    rows = Finding.objects.using(using).filter(live__gt="", state=OPEN)
     if code:
         rows = rows.filter(code=code)
     if object is not None:

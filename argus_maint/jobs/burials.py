@@ -20,10 +20,10 @@ from datetime import datetime
 
 from django.db.models import QuerySet
 
+from argus_maint import traces
 from argus_maint.backends.database import running
 from argus_maint.database import short_transaction
 from argus_maint.dbtime import DbNow, db_now
-from argus_maint.jobs import traces
 from argus_maint.log import get_logger
 from argus_maint.models import Process
 from argus_maint.observe import census as look

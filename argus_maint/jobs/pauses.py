@@ -6,8 +6,8 @@ that belongs to its name, so it holds over a restart. Both hold from their commi
 (``workers.pauses``), until somebody takes them back or, with ``until``, for so many seconds
 by the database's clock.
 
-``hold`` and ``lift`` return the pause that was there before, as far as it still held;
-``live`` lists what holds. Each leaves an ``Act``: pause, resume, drain, undrain.
+``hold`` and ``lift`` return the pause that was there before, as far as it still held, and
+leave an ``Act``: pause, resume, drain, undrain. ``workers.pauses.live`` lists what holds.
 
 Events: ``queue.paused``, ``queue.resumed``, ``worker.drained``, ``worker.undrained``.
 """
@@ -17,14 +17,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+from argus_maint import traces
 from argus_maint.database import short_transaction
 from argus_maint.dbtime import DbNow, db_now
-from argus_maint.jobs import traces
 from argus_maint.log import get_logger
 from argus_maint.models import Pause
-from argus_maint.workers.pauses import holding, live
-
-__all__ = ["Hold", "current", "hold", "lift", "live"]
+from argus_maint.workers.pauses import holding
 
 logger = get_logger(__name__)
 WAIT = 5.0  # seconds for any lock

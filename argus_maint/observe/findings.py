@@ -9,14 +9,14 @@ from typing import Any
 from django.utils import timezone
 from rich.text import Text
 
-from argus_maint.conf_findings import CRITICAL, WARNING
+from argus_maint.conf_findings import CRITICAL, INFO, WARNING
 from argus_maint.findings.book import is_acked
 from argus_maint.findings.observation import Observation
 from argus_maint.models import Finding
 from argus_maint.observe.history import iso
 from argus_maint.observe.screen import BAD, DIM, HEAD, WARN, join, span, styled
 
-STYLES = {CRITICAL: BAD, WARNING: WARN}
+SEVERITY_STYLES = {CRITICAL: BAD, WARNING: WARN, INFO: ""}
 WIDEST = len(CRITICAL)
 
 
@@ -70,7 +70,7 @@ def observation_as_dict(seen: Observation) -> dict[str, Any]:
 def lines(finding: Finding, now: datetime) -> list[Text]:
     """A finding for people: what, since when, and the command that comes next."""
     acked = is_acked(finding, now)
-    style = DIM if acked else STYLES.get(finding.severity, "")
+    style = DIM if acked else SEVERITY_STYLES.get(finding.severity, "")
     since = span((now - finding.first_seen_at).total_seconds())
     over = ""
     if finding.closed_at is not None:

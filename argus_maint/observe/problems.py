@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from django.db import OperationalError, connections
 
 from argus_maint.backends.database import QueueCounts
-from argus_maint.backends.locks import holders
+from argus_maint.backends.locks import PATIENCE, holders
 from argus_maint.conf import get_settings
 from argus_maint.models import Process
 from argus_maint.observe import schedulers
@@ -21,7 +21,6 @@ from argus_maint.observe.picture import Problem, Queue, Status, count, is_alive,
 from argus_maint.observe.screen import span
 
 STUCK_AFTER = 3600.0  # seconds after which an unregistered task is a problem
-PATIENCE = 2.0  # seconds for which SQLite's write lock is tried for
 
 
 def locked(using: str) -> list[Problem]:
@@ -42,10 +41,7 @@ def locked(using: str) -> list[Problem]:
     worst = next((each for each in found if each.urgent), None)
     if worst is None:
         return []
-    who = f"pid {worst.pid}" if worst.pid else "somebody"
-    aside = ", ".join(filter(None, (worst.who, worst.host)))
-    message = f"{worst.what}: {who}" + (f" ({aside})" if aside else "")
-    return [Problem("locked", message, command, "DatabaseLocked")]
+    return [Problem("locked", str(worst), command, "DatabaseLocked")]
 
 
 def problems(status: Status) -> list[Problem]:

@@ -9,23 +9,21 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from argus_maint.conf_findings import CRITICAL, INFO, WARNING
 from argus_maint.models import Process
 from argus_maint.observe.book import Open, clock_time
+from argus_maint.observe.findings import SEVERITY_STYLES
 from argus_maint.observe.picture import Problem, Status, count
 from argus_maint.observe.screen import (
     BAD,
     DIM,
     GOOD,
     HEAD,
-    WARN,
     as_text,
     join,
     span,
     styled,
 )
 
-SEVERITY_STYLES = {CRITICAL: BAD, WARNING: WARN, INFO: ""}
 SHOWN = 10  # findings, and problems
 
 

@@ -29,7 +29,6 @@ Errors: PageError. Events: none.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,11 +69,6 @@ class Page:
     def name(self) -> str:
         """The code that the page is for."""
         return self.matter.alert
-
-    @property
-    def meta(self) -> Mapping[str, str]:
-        """The front matter as it is written."""
-        return self.matter.raw
 
     @property
     def steps(self) -> tuple[Step, ...]:

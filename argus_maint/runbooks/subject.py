@@ -6,6 +6,7 @@ one of it, for a person may still be reading when it closes.
 
 from __future__ import annotations
 
+from argus_maint.findings import book
 from argus_maint.models import Finding
 from argus_maint.options import did_you_mean
 
@@ -18,10 +19,8 @@ class NoFinding(LookupError):
 
 def open_findings(using: str, code: str = "") -> list[Finding]:
     """Open findings, of one code or all, newest first."""
-    rows = Finding.objects.using(using).filter(state=Finding.State.OPEN)
-    if code:
-        rows = rows.filter(code=code)
-    return list(rows.order_by("-opened_at", "-pk")[:MOST])
+    rows = book.open_findings(using, code)
+    return sorted(rows, key=lambda each: (each.opened_at, each.pk), reverse=True)[:MOST]
 
 
 def about(using: str, code: str, object: str, open_ones: list[Finding]) -> Finding:

@@ -19,9 +19,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from argus_maint import traces
 from argus_maint.database import short_transaction
-from argus_maint.dbtime import DbNow
-from argus_maint.models import Act
 from argus_maint.runbooks.fence import Step
 from argus_maint.runbooks.shell import Outcome
 
@@ -110,6 +109,4 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
 def keep_act(using: str, subject: str, by: str, details: dict[str, Any]) -> None:
     """Note in the database that a runbook was walked through. Raises django.db.Error."""
     with short_transaction(using, WAIT):
-        Act.objects.using(using).create(
-            verb="runbook", subject=subject[:191], by=by, details=details, acted_at=DbNow()
-        )
+        traces.leave("runbook", subject, by, "", using, **details)

@@ -21,6 +21,16 @@ from tests.lab import Supervised, until
 
 _ROOT = ("--pid", "--fork", "--mount-proc", "--kill-child")
 ALONE = ("unshare", *(() if os.getuid() == 0 else ("--user", "--map-root-user")), *_ROOT)
+# A systemd of its own, for sh -c with ALONE, --mount and a folder whose config/ has its units.
+SYSTEMD = """
+set -e
+mount --make-rprivate /
+mount -t tmpfs tmpfs /run
+mkdir -p /run/systemd/system /run/user/0
+chmod 700 /run/user/0
+export XDG_RUNTIME_DIR=/run/user/0 HOME="$1" XDG_CONFIG_HOME="$1/config"
+/lib/systemd/systemd --user --log-target=console  # not as PID 1: it would boot the machine
+"""
 
 
 @functools.cache

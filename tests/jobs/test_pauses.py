@@ -16,6 +16,7 @@ from argus_maint.jobs.pauses import Hold
 from argus_maint.models import Act, Pause, Process
 from argus_maint.workers import claim
 from argus_maint.workers.claim import Queues
+from argus_maint.workers.pauses import live
 from tests import rows
 
 ANY = Queues("default", ("*",), worker="w")
@@ -70,9 +71,9 @@ def test_the_end_is_judged_by_the_clock_of_the_database() -> None:
     _hold(MAIL, until=3600)
     moment = db_now("default")
     Pause.objects.update(until=moment + timedelta(seconds=60))
-    assert _claim() is None and len(pauses.live("default")) == 1
+    assert _claim() is None and len(live("default")) == 1
     Pause.objects.update(until=moment - timedelta(milliseconds=1))
-    assert pauses.live("default") == []
+    assert live("default") == []
     assert pauses.lift(MAIL, "bob@host", "", "default") is None
     assert _claim().pk == row.pk
 
@@ -137,10 +138,10 @@ def test_each_act_leaves_a_trace() -> None:
 @pytest.mark.django_db
 def test_a_second_pause_changes_the_reason_and_the_end_and_not_the_beginning() -> None:
     _hold(MAIL, until=60)
-    (first,) = pauses.live("default")
+    (first,) = live("default")
     before = pauses.hold(MAIL, "bob@host", "still down", None, "default")
     assert before is not None and before.why == "mail is down"
-    (now,) = pauses.live("default")
+    (now,) = live("default")
     assert (now.pk, now.since, now.until) == (first.pk, first.since, None)
     assert (now.by, now.why) == ("bob@host", "still down")
 
@@ -152,7 +153,7 @@ def test_one_that_is_over_begins_anew_and_its_row_goes() -> None:
     Pause.objects.update(until=rows.ago(60), since=rows.ago(600))
     assert _hold(MAIL) is None
     assert [each.queue_name for each in Pause.objects.all()] == ["mail"]
-    (now,) = pauses.live("default")
+    (now,) = live("default")
     assert abs(now.since - db_now("default")) < timedelta(seconds=30)
 
 
@@ -164,7 +165,7 @@ def test_a_failed_pause_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(pauses.traces, "leave", broken)
     with pytest.raises(RuntimeError), transaction.atomic():
         _hold(MAIL)
-    assert pauses.live("default") == []
+    assert live("default") == []
 
 
 @pytest.mark.django_db(transaction=True)

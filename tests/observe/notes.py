@@ -13,19 +13,20 @@ from argus_maint.observe.book import JOB
 
 
 def finding(code: str, object: str = "", *, age: float = 720, **values: Any) -> Finding:
-    """An open finding, first seen ``age`` seconds ago."""
+    """A finding, open unless ``state`` says otherwise, first seen ``age`` seconds ago."""
     now = db_now("default")
     first = now - timedelta(seconds=age)
-    mark = fingerprint(code, object)
+    mark, over = fingerprint(code, object), values.get("state") == Finding.State.CLOSED
     values = {
         "severity": "warning",
         "state": Finding.State.OPEN,
         "summary": f"what {code} says",
-        "live": mark,
+        "live": None if over else mark,
         "seen": 12,
         "first_seen_at": first,
         "last_seen_at": now,
         "opened_at": first,
+        "closed_at": now if over else None,
         "noticed_by": "w@host",
         **values,
     }

@@ -74,7 +74,7 @@ def test_variants() -> None:
 def test_front_matter() -> None:
     there = page(matter=MATTER.replace("No worker is running at all", '"Now: none"'))
     assert there.name == "NoWorkers"
-    assert there.matter.summary == there.meta["summary"] == "Now: none"
+    assert there.matter.summary == there.matter.raw["summary"] == "Now: none"
     assert there.matter.variables == ("QUEUE", "WORKER")
     assert there.matter.supervisors == ("hand", "systemd")
     assert page(matter=MATTER.replace("supervisors: hand, systemd", "supervisors: hand"))

@@ -158,15 +158,6 @@ def test_runsvdir_starts_restarts_and_stops_a_worker(lab: Lab) -> None:
 
 # -- systemd -----------------------------------------------------------------------------
 
-SYSTEMD = """
-set -e
-mount --make-rprivate /
-mount -t tmpfs tmpfs /run
-mkdir -p /run/systemd/system /run/user/0
-chmod 700 /run/user/0
-export XDG_RUNTIME_DIR=/run/user/0 HOME="$1" XDG_CONFIG_HOME="$1/config"
-/lib/systemd/systemd --user --log-target=console  # not as PID 1: it would boot the machine
-"""
 # The rest of the sandbox holds in a namespace too; the database is in the real /tmp.
 NOT_HERE = ("PrivateTmp", "ProtectHome", "ProtectKernelLogs", "ProtectKernelTunables")
 
@@ -184,7 +175,7 @@ def test_systemd_starts_restarts_fires_and_stops(lab: Lab) -> None:
             text = re.sub(rf"(?m)^{each}=.*\n", "", text)
         units[name] = text
     written(units, lab.folder / "config/systemd/user")
-    alone = [*namespace.ALONE, "--mount", "sh", "-c", SYSTEMD, "sh", str(lab.folder)]
+    alone = [*namespace.ALONE, "--mount", "sh", "-c", namespace.SYSTEMD, "sh", str(lab.folder)]
     worker = start(lab, "managed", *alone)
     inner = namespace.supervisor(worker)
 

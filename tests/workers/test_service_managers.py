@@ -219,17 +219,6 @@ startsecs=0
         assert status.split()[:2] == ["worker", "STOPPED"]
 
 
-SYSTEMD = """
-set -e
-mount --make-rprivate /
-mount -t tmpfs tmpfs /run
-mkdir -p /run/systemd/system /run/user/0
-chmod 700 /run/user/0
-export XDG_RUNTIME_DIR=/run/user/0 HOME="$1" XDG_CONFIG_HOME="$1/config"
-/lib/systemd/systemd --user --log-target=console  # not as PID 1: it would boot the machine
-"""
-
-
 def _why_no_systemd() -> str:
     if os.geteuid() != 0:
         return "needs root"
@@ -263,7 +252,7 @@ RestartSec=0
 """
     )
     lab.env["SYSTEMD_LOG_LEVEL"] = "info"
-    alone = [*namespace.ALONE, "--mount", "sh", "-c", SYSTEMD, "sh", str(lab.folder)]
+    alone = [*namespace.ALONE, "--mount", "sh", "-c", namespace.SYSTEMD, "sh", str(lab.folder)]
     worker = manager(lab, "systemd", alone, lab.env)
     inner = namespace.supervisor(worker)
 

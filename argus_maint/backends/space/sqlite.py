@@ -27,10 +27,18 @@ def pragma(cursor: Any, name: str) -> Any:
     return cursor.execute(f"PRAGMA {name}").fetchone()[0]
 
 
+def path_of(connection: Any) -> Path | None:
+    """The file of the database; None where it is in memory."""
+    with connection.cursor() as cursor:
+        rows = cursor.execute("PRAGMA database_list").fetchall()
+    name = next(row[2] for row in rows if row[1] == "main")
+    return Path(name) if name else None
+
+
 def file_of(connection: Any) -> SqliteFile:
     """The figures of the file, from its header."""
+    path = path_of(connection)
     with connection.cursor() as cursor:
-        path = next(row[2] for row in cursor.execute("PRAGMA database_list") if row[1] == "main")
         wal = Path(f"{path}-wal") if path else None
         return SqliteFile(
             page_size=pragma(cursor, "page_size"),

@@ -29,8 +29,3 @@ class Fault:
     def missing(self) -> list[str]:
         """Programs that it needs and that are not here."""
         return [each for each in self.needs if shutil.which(each) is None]
-
-    @property
-    def hint(self) -> str:
-        """The first one."""
-        return self.hints[0]

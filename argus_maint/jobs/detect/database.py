@@ -35,9 +35,7 @@ def database_locked(look: Look) -> Iterator[Observation]:
     if not found:
         return
     worst = found[0]
-    who = f"pid {worst.pid}" if worst.pid else "somebody"
-    aside = ", ".join(filter(None, (worst.who, worst.host)))
-    summary = f"{worst.what}: {who}" + (f" ({aside})" if aside else "")
+    summary = str(worst)
     if len(found) > 1:
         summary += f"; {len(found) - 1} more"
     evidence = {

@@ -100,6 +100,17 @@ def add_json(parser: Arguments, schema: str) -> None:
     )
 
 
+def add_ids(parser: Arguments) -> None:
+    """Tasks by their ids."""
+    parser.add_argument(
+        "ids",
+        nargs="*",
+        type=task_id,
+        metavar="ID",
+        help="Task ids, or beginnings of ids: 4 or more hex digits, dashes optional.",
+    )
+
+
 def add_filters(parser: Arguments, *, task: bool = True) -> None:
     """``--queue``, ``--backend`` and ``--task``."""
     if task:

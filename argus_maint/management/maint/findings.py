@@ -96,7 +96,7 @@ def run(context: Context, options: dict[str, Any]) -> int:
         context.json(document(NAME, findings, looked, code))
     else:
         context.show(_page(findings, looked, code, now, closed=options["closed"]))
-    return _status(book.open_findings(using, code), looked, code, now)
+    return _status(book.open_findings(using, code), looked, now)
 
 
 def _look(context: Context) -> Looked:
@@ -118,7 +118,7 @@ def _look(context: Context) -> Looked:
     return Looked(seen, outcome)
 
 
-def _status(open_: Sequence[Finding], looked: Looked | None, code: str, now: Any) -> int:
+def _status(open_: Sequence[Finding], looked: Looked | None, now: Any) -> int:
     if looked is not None and (looked.seen.errors or looked.outcome is None):
         return 1
     return int(any(not book.is_acked(each, now) for each in open_))

@@ -16,12 +16,13 @@ from argus_maint.jobs.targets import Targets, WrongTarget
 from argus_maint.management.maint.arguments import (
     Arguments,
     add_filters,
+    add_ids,
     add_json,
     age,
-    task_id,
 )
 from argus_maint.management.maint.bar import shown
 from argus_maint.management.maint.context import Context, known_backend, term_is_an_interrupt
+from argus_maint.management.maint.naming import wrong
 from argus_maint.management.maint.tally import WORDS, Tally
 from argus_maint.observe import census
 from argus_maint.workers import registry
@@ -42,13 +43,7 @@ def why(text: str) -> str:
 def add_common(parser: Arguments, verb: Verb) -> None:
     """Arguments of both subcommands, without their bulk selection."""
     word = WORDS[verb][0]
-    parser.add_argument(
-        "ids",
-        nargs="*",
-        type=task_id,
-        metavar="ID",
-        help="Task ids, or beginnings of ids: 4 or more hex digits, dashes optional.",
-    )
+    add_ids(parser)
     parser.add_argument(
         "--unregistered",
         action="store_true",
@@ -87,20 +82,18 @@ def selection(verb: Verb, options: dict[str, Any]) -> str:
     """Which way of naming tasks was used; wrong combinations raise one line."""
     bulk = [name for name in BULK if options.get(name)]
     if len(bulk) > 1:
-        raise CommandError(f"Give one of {', '.join('--' + name for name in bulk)}.", returncode=2)
+        raise wrong(f"Give one of {', '.join('--' + name for name in bulk)}.")
     kind = bulk[0] if bulk else ""
     _check_combination(kind, options)
     if not kind and not options["ids"]:
         way = "--failed --task PATTERN --since 2h" if "failed" in options else "--ready --task ..."
-        line = f"Say which tasks to {verb.value}: ids, {way}, or --unregistered --older-than 1h."
-        raise CommandError(line, returncode=2)
+        raise wrong(
+            f"Say which tasks to {verb.value}: ids, {way}, or --unregistered --older-than 1h."
+        )
     return kind or "ids"
 
 
 def _check_combination(kind: str, options: dict[str, Any]) -> None:
-    def wrong(line: str) -> CommandError:
-        return CommandError(line, returncode=2)
-
     if options["ids"] and kind in ("failed", "ready"):
         raise wrong(f"Give ids or --{kind}, not both.")
     if kind == "failed" and not (options["task"] and options["since"]):

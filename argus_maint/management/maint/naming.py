@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
-from django.conf import settings
 from django.core.management.base import CommandError
 from django_tasks_db.models import DBTaskResult
 
 from argus_maint.backends import search
-from argus_maint.checks import is_database_backend
+from argus_maint.checks import database_backends
 from argus_maint.management.maint.context import known_backend
 from argus_maint.models import Process
 from argus_maint.observe import census as look
@@ -29,8 +27,7 @@ def wrong(line: str) -> CommandError:
 
 def database_backend(alias: str | None) -> str:
     """The alias, or the default one: a backend whose queues are in the database."""
-    aliases: dict[str, Any] = getattr(settings, "TASKS", None) or {}
-    ours = [each for each in aliases if is_database_backend(aliases[each].get("BACKEND", ""))]
+    ours = database_backends()
     if not alias and "default" not in ours and len(ours) == 1:
         return ours[0]
     alias = known_backend(alias) or "default"
@@ -66,9 +63,8 @@ def _in_use(alias: str, using: str) -> set[str]:
 
 def possible_queue(name: str, alias: str) -> str:
     """A queue that tasks may be in: of that backend, or of any that is in the database."""
-    aliases: dict[str, Any] = getattr(settings, "TASKS", None) or {}
-    ours = [each for each in aliases if is_database_backend(aliases[each].get("BACKEND", ""))]
-    queues = [search.configured_queues(each) for each in ([alias] if alias else ours)]
+    aliases = [alias] if alias else database_backends()
+    queues = [search.configured_queues(each) for each in aliases]
     if len(name) > LONGEST:
         raise wrong(f"{name!r} is too long for a queue: it has at most {LONGEST} characters.")
     if all(queues) and not any(name in each for each in queues):  # an empty one allows any

@@ -16,7 +16,7 @@ from argus_maint.jobs import targets
 from argus_maint.jobs.lever import Lever, Verb
 from argus_maint.jobs.targets import Targets, WrongTarget
 from argus_maint.management.maint import levers
-from argus_maint.management.maint.arguments import Arguments, add_filters, add_json, task_id
+from argus_maint.management.maint.arguments import Arguments, add_filters, add_ids, add_json
 from argus_maint.management.maint.context import Context, known_backend
 from argus_maint.management.maint.naming import wrong
 from argus_maint.management.maint.tally import WORDS
@@ -26,13 +26,7 @@ from argus_maint.workers.identity import operator
 def add_common(parser: Arguments, verb: Verb) -> None:
     """Their ids, filters, and how it is done."""
     word = WORDS[verb][0]
-    parser.add_argument(
-        "ids",
-        nargs="*",
-        type=task_id,
-        metavar="ID",
-        help="Task ids, or beginnings of ids: 4 or more hex digits, dashes optional.",
-    )
+    add_ids(parser)
     add_filters(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help=f"Say what {word} would do, and write nothing."

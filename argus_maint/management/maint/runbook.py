@@ -9,6 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.db import Error, connections
 
+from argus_maint.backends.locks import PATIENCE
 from argus_maint.conf_findings import CODES
 from argus_maint.database import in_plain_words
 from argus_maint.management.maint import guide
@@ -16,6 +17,7 @@ from argus_maint.management.maint.arguments import Arguments, add_json
 from argus_maint.management.maint.context import Context
 from argus_maint.management.maint.history import moment
 from argus_maint.models import Finding
+from argus_maint.observe.findings import SEVERITY_STYLES
 from argus_maint.observe.history import iso
 from argus_maint.observe.screen import (
     BAD,
@@ -72,9 +74,6 @@ exit status: 0 shown; with --run: all that Verify says holds at the end; 1 it do
 or the page is not there; 2 wrong arguments; 130 interrupted"""
 
 LIVE = "DatabaseLocked"  # filled in from a look where no finding is open
-PATIENCE = 2.0  # seconds for which SQLite's write lock is tried for
-
-SEVERITY_STYLE = {"critical": BAD, "warning": WARN}
 
 
 def add_arguments(parser: Arguments) -> None:
@@ -313,7 +312,7 @@ class Opened:
 
 
 def _told(finding: Finding) -> list[Cell]:
-    style = SEVERITY_STYLE.get(finding.severity, "")
+    style = SEVERITY_STYLES.get(finding.severity, "")
     opened, closed = finding.opened_at, finding.closed_at
     state = f"open since {moment(opened, zone=True)}" if opened else "open"
     if finding.state == Finding.State.CLOSED and closed:
@@ -359,7 +358,7 @@ def _list(context: Context, options: dict[str, Any]) -> int:
     rows: list[list[Cell]] = [
         [
             styled(code.name, HEAD) if numbers[code.name] else code.name,
-            styled(code.severity, SEVERITY_STYLE.get(code.severity, "")),
+            styled(code.severity, SEVERITY_STYLES.get(code.severity, "")),
             styled(str(numbers[code.name] or ""), BAD),
             code.summary if code.name in pages else f"{code.summary} (no page)",
         ]
