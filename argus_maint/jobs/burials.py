@@ -129,7 +129,7 @@ def _dead(token: str, using: str, living: Sequence[Process]) -> Grave:
     if has_heir(newest, living_supervisors(look.take(using))):
         raise WrongProcess(f"{token} died, and another has taken its place: nothing to bury.")
     missed = ended.exclude(reason__in=MEANT)
-    same = missed.filter(name=newest.name, kind=newest.kind)
+    same = missed.filter(name=newest.name, kind=newest.kind, hostname=newest.hostname)
     of_it = missed.filter(supervisor__in=[each.supervisor for each in same if each.supervisor])
     group = {each.pk: each for each in [*same, *of_it]}
     return _grave(token, list(group.values()), using, over=True)

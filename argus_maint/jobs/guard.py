@@ -8,7 +8,7 @@ The pass is made in a forked child, as a messenger is: it may neither hang nor f
 keeper, which ends it at the job's time limit. What it was doing is lost then, as with any
 process that dies in a run, and the next tick is another's.
 
-Events: ``fork.failed``, ``guard.ended`` (the pass took too long).
+Events: ``fork.failed``, ``guard.ended`` (the pass took too long), ``guard.error``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from django.db import OperationalError
+from django.db import Error, OperationalError
 
 from argus_maint.clock import now
 from argus_maint.conf import get_settings
@@ -54,7 +54,19 @@ class Guard:
         self.pid, self.since = 0, 0.0
 
     def turn(self) -> None:
-        """Called in every pass of the keeper; mostly it does nothing."""
+        """Called in every pass of the keeper; mostly it does nothing.
+
+        Raises what the database raises. What else may be wrong must not end the keeper.
+        """
+        try:
+            self._turn()
+        except Error:
+            raise
+        except Exception:
+            logger.exception("guard.error")
+            self.next_look = now() + LONGEST
+
+    def _turn(self) -> None:
         job = get_settings().jobs.get(JOB)
         if self._is_under_way(job) or job is None or not job.enabled or now() < self.next_look:
             return
@@ -89,8 +101,7 @@ class Guard:
         close_all()  # the child must not inherit our connection
 
         def work() -> None:
-            for number in children.STOP_SIGNALS:
-                signal.signal(number, signal.SIG_DFL)
+            children.ignore_signals()  # it dies with the keeper, and else comes to its end
             children.unblock()
             run_due(job, self.using, self.noticed_by)
             close_all()

@@ -120,6 +120,19 @@ def test_a_dead_supervisor_without_heir_is_meant_to_be_gone() -> None:
     assert "gone as it was meant to be (buried)" in _refused("far")[0]
 
 
+def test_a_dead_one_of_the_same_name_on_another_host_is_not_buried_with_it() -> None:
+    for each in _far():
+        burials.registry.end(each.worker_id, "default", 1.0, verdict="expired", reason="lost")
+    first = Process.objects.get(kind="supervisor", name="far")
+    Process.objects.filter(supervisor=first.supervisor).update(
+        hostname="farther", ended_at=first.ended_at - rows.timedelta(minutes=1)
+    )
+    other = rows.process("far", 7, kind="supervisor", host=rows.elsewhere())
+    burials.registry.end(other.worker_id, "default", 1.0, verdict="expired", reason="lost")
+    grave = burials.find("far", "default")
+    assert [each.hostname for each in grave.processes] == ["far"]
+
+
 def test_a_dead_one_with_an_heir_needs_no_burial() -> None:
     for each in _far():
         burials.registry.end(each.worker_id, "default", 1.0, verdict="expired", reason="lost")

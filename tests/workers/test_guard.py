@@ -76,6 +76,18 @@ def test_a_locked_ledger_does_not_hold_the_keeper_up(watching: Guard) -> None:
     assert 0 < watching.next_look - guard.now() <= guard.AGAIN
 
 
+def test_what_is_wrong_with_the_look_does_not_end_the_keeper(
+    watching: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room() -> None:
+        raise OSError("no file descriptors")
+
+    monkeypatch.setattr(guard, "get_settings", no_room)
+    watching.turn()
+    assert (watching.pid, Run.objects.exists()) == (0, False)
+    assert watching.next_look > guard.now()
+
+
 @override_settings(ARGUS_MAINT={"JOBS": {"findings": {"enabled": False}}})
 def test_where_the_job_is_off_it_does_nothing(watching: Guard) -> None:
     watching.turn()
