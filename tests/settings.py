@@ -65,8 +65,6 @@ DATABASES = {"default": _database(os.environ.get("ARGUS_MAINT_TEST_DB") or "sqli
 _BACKPORT = django.VERSION < (6, 0) or version("django-tasks-db").startswith("0.12.")
 
 INSTALLED_APPS = [
-    "django.contrib.contenttypes",
-    "django.contrib.auth",
     "argus_maint",  # before django_tasks_db, so that its commands win
     *(["django_tasks"] if _BACKPORT else []),
     "django_tasks_db",
