@@ -42,11 +42,12 @@ def _enabled(look: Look) -> list[Job]:
 
 def failed_jobs(look: Look) -> Iterator[Observation]:
     """Runs that failed, were lost, or take too long."""
+    now = db_now(look.using)
     for job in _enabled(look):
         run = ledger.last_run(job.name, look.using)
         if run is None or _archive_failed(run):
             continue
-        age = (db_now(look.using) - run.started_at).total_seconds()
+        age = (now - run.started_at).total_seconds()
         state, summary = run.state, ""
         if state == Run.State.FAILED:
             summary = f"{job.name} failed {span(age)} ago on {run.host}: {run.error[:200]}"

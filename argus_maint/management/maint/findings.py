@@ -87,16 +87,15 @@ def run(context: Context, options: dict[str, Any]) -> int:
         raise CommandError("--since goes with --closed.", returncode=2)
     looked = _look(context) if options["look"] else None
     using, now = context.using, db_now(context.using)
+    findings = open_ = book.open_findings(using, code)
     if options["closed"]:
         since = now - timedelta(seconds=options["since"] or 7 * 86_400)
         findings = book.closed(using, since, code)
-    else:
-        findings = book.open_findings(using, code)
     if options["json"]:
         context.json(document(NAME, findings, looked, code))
     else:
         context.show(_page(findings, looked, code, now, closed=options["closed"]))
-    return _status(book.open_findings(using, code), looked, now)
+    return _status(open_, looked, now)
 
 
 def _look(context: Context) -> Looked:
