@@ -19,8 +19,8 @@ from argus_maint.management.maint.arguments import Arguments, add_json, age
 from argus_maint.management.maint.context import Context
 from argus_maint.models import Pause, Process
 from argus_maint.observe.pauses import as_dict, left, told
+from argus_maint.observe.picture import count
 from argus_maint.observe.screen import DIM, GOOD, HEAD, WARN, join, styled
-from argus_maint.observe.status import count
 from argus_maint.workers.identity import operator
 
 

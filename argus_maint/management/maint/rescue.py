@@ -13,9 +13,9 @@ from argus_maint.management.maint.bar import shown
 from argus_maint.management.maint.context import Context, term_is_an_interrupt
 from argus_maint.observe import history
 from argus_maint.observe.census import label
+from argus_maint.observe.picture import count
 from argus_maint.observe.render import action, cause_of
 from argus_maint.observe.screen import BAD, HEAD, WARN, Cell, Column, join, span, styled, table
-from argus_maint.observe.status import count
 from argus_maint.workers.identity import operator
 
 NAME = "rescue"
