@@ -18,18 +18,8 @@ from argus_maint.conf import get_settings
 from argus_maint.models import Process
 from argus_maint.observe import book, history, pauses, runs, schedulers
 from argus_maint.observe.census import Census, take
-from argus_maint.observe.picture import (
-    Deaths,
-    Problem,
-    Queue,
-    Status,
-    count,
-    is_alive,
-    oldest_age,
-)
+from argus_maint.observe.picture import Deaths, Queue, Status, is_alive
 from argus_maint.observe.problems import locked, problems
-
-__all__ = ["Deaths", "Problem", "Queue", "Status", "count", "gather", "oldest_age", "watch"]
 
 SHOWN = 10  # tasks of one kind on the screen
 RESCUES = 5

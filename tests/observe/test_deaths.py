@@ -11,8 +11,9 @@ import pytest
 
 from argus_maint.models import Process
 from argus_maint.observe.document import as_dict
+from argus_maint.observe.picture import Status
 from argus_maint.observe.render import status_page
-from argus_maint.observe.status import Status, gather
+from argus_maint.observe.status import gather
 from tests import rows
 from tests.schemas import validate
 

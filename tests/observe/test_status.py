@@ -14,8 +14,9 @@ from django_tasks_db.models import DBTaskResult
 
 from argus_maint.models import DeclaredPolicy, Process
 from argus_maint.observe.document import as_dict
+from argus_maint.observe.picture import Status
 from argus_maint.observe.render import status_page
-from argus_maint.observe.status import Status, gather
+from argus_maint.observe.status import gather
 from argus_maint.workers import registry
 from tests import rows
 from tests.schemas import validate

@@ -15,9 +15,10 @@ from argus_maint.management.maint.context import (
     term_is_an_interrupt,
 )
 from argus_maint.observe.document import as_dict
+from argus_maint.observe.picture import Status
 from argus_maint.observe.render import status_page
 from argus_maint.observe.screen import BAD, DIM, styled
-from argus_maint.observe.status import Status, watch
+from argus_maint.observe.status import watch
 
 NAME = "status"
 SUMMARY = "is the queue healthy, who works, what is stuck"
