@@ -5,6 +5,8 @@ CI_VENV ?= .venv-ci
 DOCS_VENV ?= .venv-docs
 # More arguments for pytest or the demo: make test ARGS="-k rescue -x"
 ARGS ?=
+# Where it is set, each of the many processes that a test starts compiles all of us anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test lint lock docs ci clean venv venv-ci venv-docs \
 	lint-ruff lint-format lint-types lint-imports lint-migrations
@@ -23,7 +25,7 @@ demo: venv
 	@$(VENV)/bin/python -m argus_maint.demo $(ARGS)
 
 test: venv
-	@$(VENV)/bin/python -m pytest -n 3 $(ARGS)
+	@$(VENV)/bin/python -m pytest -n 6 --dist worksteal $(ARGS)
 
 # Apart, so that `make --keep-going lint` tells all that is wrong.
 lint: lint-ruff lint-format lint-types lint-imports lint-migrations
