@@ -262,7 +262,7 @@ def test_settings_that_are_not_there_and_arguments_of_the_wrapper(site: Site) ->
     ("arguments", "line"),
     [
         (["--bogus"], "unrecognized arguments: --bogus"),
-        (["--code", "NoWorker"], "there is no finding 'NoWorker'; Did you mean \"NoWorkers\"?"),
+        (["--code", "NoWorker"], "there is no finding 'NoWorker'. Did you mean \"NoWorkers\"?"),
         (["--warning", "soon"], "must be a duration"),
         (["--backend", "defualt"], 'Did you mean "default"?'),
         (["--timeout", "0"], "longer than 0"),

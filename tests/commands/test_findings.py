@@ -145,7 +145,7 @@ def test_a_look_at_a_locked_database_says_what_it_saw_and_that_it_is_not_recorde
         (("findings", "StuckTasks"), 'Did you mean "StuckTask"?'),
         (("ack", "QueueBaklog", "--for=1h", "--why=x"), 'Did you mean "QueueBacklog"?'),
         (("ack", "QueueBacklog", "--for=1h"), "Say why: --why TEXT."),
-        (("ack", "QueueBacklog", "--for=1h", "--why= "), "Say why: --why TEXT."),
+        (("ack", "QueueBacklog", "--for=1h", "--why= "), "--why: give a reason"),
         (("ack", "QueueBacklog", "--why=x"), "Say for how long: --for 2h."),
         (("ack", "QueueBacklog", "--why=x", "--for=0s"), "it must be longer than 0"),
         (("ack", "QueueBacklog", "--why=x", "--for=1h", "--undo"), "exclude each other"),

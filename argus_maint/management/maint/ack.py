@@ -42,8 +42,7 @@ def add_arguments(parser: Arguments) -> None:
 
 def run(context: Context, options: dict[str, Any]) -> int:
     """Acknowledge."""
-    findings.known_code(options["code"])
-    why = findings.reason(options)
+    why = findings.why(options)
     if options["undo"] and options["seconds"]:
         raise CommandError("--for and --undo exclude each other.", returncode=2)
     if not options["undo"] and not options["seconds"]:

@@ -196,13 +196,21 @@ def count(text: str) -> int:
 
 
 def finding_code(text: str) -> str:
-    """A code of a finding."""
+    """A code of a finding, in capitals or not."""
     from argus_maint.conf_findings import CODES
 
-    if text not in CODES:
-        near = did_you_mean(text, CODES) or f" It must be one of {', '.join(CODES)}."
-        raise ArgumentTypeError(f"there is no finding {text!r};{near}")
-    return text
+    for code in CODES:
+        if code.lower() == text.lower():
+            return code
+    near = did_you_mean(text, CODES) or " maint runbook lists them."
+    raise ArgumentTypeError(f"there is no finding {text!r}.{near}")
+
+
+def reason(text: str) -> str:
+    """A reason that says something."""
+    if not text.strip():
+        raise ArgumentTypeError("give a reason: who is woken next wants to know")
+    return text.strip()
 
 
 def interval(text: str) -> float:

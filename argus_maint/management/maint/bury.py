@@ -10,8 +10,7 @@ from rich.text import Text
 from argus_maint.jobs import burials, watcher
 from argus_maint.jobs.burials import Grave, WrongProcess
 from argus_maint.jobs.watcher import Errand, Rescue
-from argus_maint.management.maint import holding
-from argus_maint.management.maint.arguments import Arguments, add_json, name
+from argus_maint.management.maint.arguments import Arguments, add_json, name, reason
 from argus_maint.management.maint.context import Context
 from argus_maint.management.maint.naming import wrong
 from argus_maint.observe import history
@@ -47,7 +46,7 @@ def add_arguments(parser: Arguments) -> None:
         "process", type=name, metavar="PROCESS", help="A name, name.number, or worker id."
     )
     parser.add_argument(
-        "--why", type=holding.reason, metavar="TEXT", help="The reason, kept on record. Needed."
+        "--why", type=reason, metavar="TEXT", help="The reason, kept on record. Needed."
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="Say what bury would do, and write nothing."

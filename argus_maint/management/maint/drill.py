@@ -17,9 +17,8 @@ from argus_maint.drills.drill import GIVEN_UP, SOLVED, Drill, Note, State, runni
 from argus_maint.drills.faults import FAULTS, Fault, fault_of
 from argus_maint.drills.inside import MARK
 from argus_maint.drills.scratch import Broken, Scratch
-from argus_maint.management.maint.arguments import Arguments, add_json
+from argus_maint.management.maint.arguments import Arguments, add_json, finding_code
 from argus_maint.management.maint.context import Context, term_is_an_interrupt
-from argus_maint.management.maint.findings import known_code
 from argus_maint.observe.screen import BAD, DIM, GOOD, HEAD, Column, join, span, styled, table
 from argus_maint.runbooks import places
 from argus_maint.runbooks.errors import PageError
@@ -50,7 +49,9 @@ OWN = "sqlite"
 
 def add_arguments(parser: Arguments) -> None:
     """Options of this subcommand."""
-    parser.add_argument("code", nargs="?", metavar="CODE", help="As StuckTask (default: any).")
+    parser.add_argument(
+        "code", nargs="?", type=finding_code, metavar="CODE", help="As StuckTask (default: any)."
+    )
     for flag, text in (
         ("--list", "List what can be practised."),
         ("--hint", "Show the next hint of the drill that runs."),
@@ -74,7 +75,7 @@ def add_arguments(parser: Arguments) -> None:
 
 def run(context: Context, options: dict[str, Any]) -> int:
     """List, look at the drill that runs, or make one."""
-    code = known_code(options["code"]) if options["code"] else ""
+    code = options["code"] or ""
     asked = [name for name in ("list", "hint", "give_up", "status") if options[name]]
     if len(asked) > 1 or (asked and code):
         flag = f"--{asked[0].replace('_', '-')}"

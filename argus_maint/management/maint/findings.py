@@ -11,12 +11,11 @@ from django.core.management.base import CommandError
 from django.db import Error
 from rich.text import Text
 
-from argus_maint.conf_findings import CODES
 from argus_maint.database import TRANSIENT, in_plain_words, is_locked
 from argus_maint.dbtime import db_now
 from argus_maint.findings import book
 from argus_maint.findings.book import Outcome
-from argus_maint.management.maint.arguments import Arguments, add_json, age
+from argus_maint.management.maint.arguments import Arguments, add_json, age, finding_code, reason
 from argus_maint.management.maint.context import Context
 from argus_maint.models import Finding
 from argus_maint.observe import findings as shown
@@ -57,7 +56,9 @@ class Looked:
 
 def add_arguments(parser: Arguments) -> None:
     """Options of this subcommand."""
-    parser.add_argument("code", nargs="?", metavar="CODE", help="Only this code, as StuckTask.")
+    parser.add_argument(
+        "code", nargs="?", type=finding_code, metavar="CODE", help="Only this code, as StuckTask."
+    )
     parser.add_argument("--look", action="store_true", help="Make a pass first.")
     parser.add_argument(
         "--closed", action="store_true", help="Those that are over instead, the last first."
@@ -71,18 +72,9 @@ def add_arguments(parser: Arguments) -> None:
     add_json(parser, "findings")
 
 
-def known_code(text: str) -> str:
-    """A code that there is."""
-    if text in CODES:
-        return text
-    near = did_you_mean(text, CODES)
-    line = f"there is no code {text!r}.{near} There are: {', '.join(CODES)}"
-    raise CommandError(line, returncode=2)
-
-
 def run(context: Context, options: dict[str, Any]) -> int:
     """List them."""
-    code = known_code(options["code"]) if options["code"] else ""
+    code = options["code"] or ""
     if options["since"] and not options["closed"]:
         raise CommandError("--since goes with --closed.", returncode=2)
     looked = _look(context) if options["look"] else None
@@ -177,27 +169,26 @@ def _page(
 
 def add_which(parser: Arguments) -> None:
     """``CODE [OBJECT]`` and ``--why``."""
-    parser.add_argument("code", metavar="CODE", help="Such as StuckTask.")
+    parser.add_argument("code", type=finding_code, metavar="CODE", help="Such as StuckTask.")
     parser.add_argument(
         "object",
         nargs="?",
         metavar="OBJECT",
         help="What it is about, as `maint findings` shows it (default: all of that code).",
     )
-    parser.add_argument("--why", metavar="TEXT", help="A reason, kept on record.")
+    parser.add_argument("--why", type=reason, metavar="TEXT", help="A reason, kept on record.")
 
 
-def reason(options: dict[str, Any]) -> str:
+def why(options: dict[str, Any]) -> str:
     """The reason, which must be given."""
-    why = (options["why"] or "").strip()
-    if not why:
+    if options["why"] is None:
         raise CommandError("Say why: --why TEXT. It is kept on record.", returncode=2)
-    return why
+    return str(options["why"])
 
 
 def chosen(context: Context, options: dict[str, Any]) -> list[Finding]:
     """The open findings that are meant; one line where there are none."""
-    code, object_ = known_code(options["code"]), options["object"]
+    code, object_ = options["code"], options["object"]
     found = book.open_findings(context.using, code, object_)
     if found:
         return found

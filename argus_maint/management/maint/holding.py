@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,20 +14,13 @@ from argus_maint.backends.database import READY, RUNNING
 from argus_maint.dbtime import db_now
 from argus_maint.jobs import pauses
 from argus_maint.jobs.pauses import Hold
-from argus_maint.management.maint.arguments import Arguments, add_json, age
+from argus_maint.management.maint.arguments import Arguments, add_json, age, reason
 from argus_maint.management.maint.context import Context
 from argus_maint.models import Pause, Process
 from argus_maint.observe.pauses import as_dict, left, told
 from argus_maint.observe.picture import count
 from argus_maint.observe.screen import DIM, GOOD, HEAD, WARN, join, styled
 from argus_maint.workers.identity import operator
-
-
-def reason(text: str) -> str:
-    """A reason that says something."""
-    if not text.strip():
-        raise ArgumentTypeError("give a reason: who is woken next wants to know")
-    return text.strip()
 
 
 def add_common(parser: Arguments, verb: str, *, until: bool, why: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import CommandError
@@ -19,6 +18,7 @@ from argus_maint.management.maint.arguments import (
     add_ids,
     add_json,
     age,
+    reason,
 )
 from argus_maint.management.maint.bar import shown
 from argus_maint.management.maint.context import Context, known_backend, term_is_an_interrupt
@@ -31,13 +31,6 @@ from argus_maint.workers.identity import operator
 ASK_ABOVE = 100  # tasks
 BAR_ABOVE = 300
 BULK = {"failed": FAILED, "ready": READY, "unregistered": RUNNING}
-
-
-def why(text: str) -> str:
-    """A reason that says something."""
-    if not text.strip():
-        raise ArgumentTypeError("give a reason, or leave --why out")
-    return text.strip()
 
 
 def add_common(parser: Arguments, verb: Verb) -> None:
@@ -74,7 +67,7 @@ def add_common(parser: Arguments, verb: Verb) -> None:
         help=f"If a task is running, have its worker ended first (TERM, 5 s later KILL), "
         f"then {word} it. Takes a beat or two; by id.",
     )
-    parser.add_argument("--why", type=why, metavar="TEXT", help="A reason, kept in the ledger.")
+    parser.add_argument("--why", type=reason, metavar="TEXT", help="A reason, kept in the ledger.")
     add_json(parser, "levers")
 
 

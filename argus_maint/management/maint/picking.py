@@ -16,7 +16,13 @@ from argus_maint.jobs import targets
 from argus_maint.jobs.lever import Lever, Verb
 from argus_maint.jobs.targets import Targets, WrongTarget
 from argus_maint.management.maint import levers
-from argus_maint.management.maint.arguments import Arguments, add_filters, add_ids, add_json
+from argus_maint.management.maint.arguments import (
+    Arguments,
+    add_filters,
+    add_ids,
+    add_json,
+    reason,
+)
 from argus_maint.management.maint.context import Context, known_backend
 from argus_maint.management.maint.naming import wrong
 from argus_maint.management.maint.tally import WORDS
@@ -36,7 +42,7 @@ def add_common(parser: Arguments, verb: Verb) -> None:
         action="store_true",
         help=f"Do not ask. Without a terminal, needed above {levers.ASK_ABOVE} tasks.",
     )
-    parser.add_argument("--why", type=levers.why, metavar="TEXT", help="A reason, kept on record.")
+    parser.add_argument("--why", type=reason, metavar="TEXT", help="A reason, kept on record.")
     add_json(parser, "levers")
 
 

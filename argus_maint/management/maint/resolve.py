@@ -41,8 +41,8 @@ def add_arguments(parser: Arguments) -> None:
 
 def run(context: Context, options: dict[str, Any]) -> int:
     """Close them."""
-    code = findings.known_code(options["code"])
-    why = findings.reason(options)
+    code = options["code"]
+    why = findings.why(options)
     done = findings.chosen(context, options)
     if not options["dry_run"]:
         done = book.resolve(code, options["object"], operator(), why, context.using)

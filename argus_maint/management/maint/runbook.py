@@ -13,7 +13,7 @@ from argus_maint.backends.locks import PATIENCE
 from argus_maint.conf_findings import CODES
 from argus_maint.database import in_plain_words
 from argus_maint.management.maint import guide
-from argus_maint.management.maint.arguments import Arguments, add_json
+from argus_maint.management.maint.arguments import Arguments, add_json, finding_code
 from argus_maint.management.maint.context import Context
 from argus_maint.management.maint.history import moment
 from argus_maint.models import Finding
@@ -31,7 +31,6 @@ from argus_maint.observe.screen import (
     styled,
     table,
 )
-from argus_maint.options import did_you_mean
 from argus_maint.runbooks import places, subject
 from argus_maint.runbooks.calling import Calling
 from argus_maint.runbooks.errors import PageError
@@ -78,7 +77,7 @@ LIVE = "DatabaseLocked"  # filled in from a look where no finding is open
 
 def add_arguments(parser: Arguments) -> None:
     """Options of this subcommand."""
-    parser.add_argument("code", nargs="?", default="", metavar="CODE", help="As StuckTask.")
+    parser.add_argument("code", nargs="?", type=finding_code, metavar="CODE", help="As StuckTask.")
     parser.add_argument(
         "object",
         nargs="?",
@@ -131,7 +130,7 @@ def run(context: Context, options: dict[str, Any]) -> int:
     try:
         if not options["code"]:
             return _list(context, options)
-        page = places.page_of(_code(options["code"]))
+        page = places.page_of(options["code"])
     except (places.NoPage, PageError) as error:
         raise CommandError(f"{error}") from error
     opened = Opened(context, page, options)
@@ -139,16 +138,6 @@ def run(context: Context, options: dict[str, Any]) -> int:
         context.json(opened.as_dict())
         return 0
     return guide.run(context, opened, options) if options["run"] else opened.show()
-
-
-def _code(text: str) -> str:
-    by_lower = {code.lower(): code for code in CODES}
-    if text.lower() in by_lower:
-        return by_lower[text.lower()]
-    near = did_you_mean(text, CODES)
-    raise CommandError(
-        f"There is no finding {text!r}.{near or ' maint runbook lists them.'}", returncode=2
-    )
 
 
 def _vendor(using: str) -> str:
