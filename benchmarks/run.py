@@ -40,6 +40,7 @@ PLAN = {
     "kill": ("sqlite", "postgres"),
     "chaos": ("sqlite", "postgres"),
     "throughput": ("postgres", "sqlite", "mariadb"),
+    "claim": ("sqlite", "postgres", "mariadb"),
     "scale": ("sqlite", "postgres"),
     "status": ("sqlite", "postgres"),
     "beats": ("postgres",),

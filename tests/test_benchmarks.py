@@ -72,7 +72,8 @@ def test_schedule_runs_each_tick_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["throughput", "scale", "memory", pytest.param("prune", marks=pytest.mark.slow)]
+    "name",
+    ["throughput", "claim", "scale", "memory", pytest.param("prune", marks=pytest.mark.slow)],
 )
 def test_it_prints_a_figure_of_ours_and_one_of_the_stock_worker(tmp_path: Path, name: str) -> None:
     for figure in run(tmp_path, name)["figures"]:
@@ -98,6 +99,7 @@ def test_calendars_agree(tmp_path: Path) -> None:
     [
         "run",
         "throughput",
+        "claim",
         "scale",
         "kill",
         "chaos",
