@@ -74,6 +74,8 @@ lock:
 		--constraint requirements.lock -o requirements-ci.lock
 	@$(COMPILE) pyproject.toml --group docs \
 		--constraint requirements.lock -o requirements-docs.lock
+	@$(COMPILE) --group backends \
+		--constraint requirements-ci.lock -o requirements-backends.lock
 	@$(COMPILE) --group mariadb -o requirements-mariadb.lock
 
 ci:

@@ -41,6 +41,9 @@ a string such as ``"30s"``, ``"10m"``, ``"1h30m"`` or ``"7d"``::
         "JOBS": {...},                   # see argus_maint.conf_jobs
         "PING": {...},                   # see argus_maint.conf_ping
         "FINDINGS": {...},               # see argus_maint.conf_findings
+        "BACKENDS": {                    # adapters for task backends of your own, by class
+            "loft.backends.PigeonBackend": "loft.maint.CarrierPigeons",
+        },
     }
 
 Errors: ``problems`` collects every one, and ``argus_maint.checks`` shows them;
@@ -64,10 +67,11 @@ from django.core.signals import setting_changed
 
 from argus_maint import conf_findings, conf_jobs, conf_ping, conf_storage, retention
 from argus_maint.conf_findings import Code
-from argus_maint.conf_jobs import Job
+from argus_maint.conf_jobs import DOTTED, Job
 from argus_maint.conf_ping import Ping
 from argus_maint.conf_storage import Storage
 from argus_maint.options import (
+    WRONG_VALUE,
     Option,
     Problem,
     Reader,
@@ -78,6 +82,7 @@ from argus_maint.options import (
     positive,
     positive_or_none,
     share,
+    show,
     text_or_none,
 )
 from argus_maint.retention import Retention
@@ -155,6 +160,7 @@ class Settings:
     job_problems: tuple[Problem, ...] = ()
     ping: Ping = Ping()
     findings: dict[str, Code] = field(default_factory=lambda: dict(conf_findings.CODES))
+    backends: dict[str, str] = field(default_factory=dict)
 
 
 POLICY_OPTIONS: dict[str, Option] = {
@@ -278,6 +284,18 @@ def _read_findings(raw: object, reader: Reader) -> dict[str, Any]:
     return {"findings": conf_findings.read(raw, reader, f'{NAME}["FINDINGS"]')}
 
 
+def _read_backends(raw: object, reader: Reader) -> dict[str, Any]:
+    where, example = f'{NAME}["BACKENDS"]', '{"loft.backends.Pigeons": "loft.maint.Pigeons"}'
+    found = {}
+    for backend, adapter in reader.mapping(raw, where, example).items():
+        if all(isinstance(each, str) and DOTTED.fullmatch(each) for each in (backend, adapter)):
+            found[backend] = adapter
+        else:
+            message = f"{where}: {show(backend)}: {show(adapter)} are no two dotted paths."
+            reader.note(WRONG_VALUE, message, f"The backend's class and its adapter: {example}")
+    return {"backends": found}
+
+
 SECTIONS: dict[str, Callable[[object, Reader], dict[str, Any]]] = {
     "RESCUE": _read_rescue,
     "PROCESSES": _read_processes,
@@ -287,6 +305,7 @@ SECTIONS: dict[str, Callable[[object, Reader], dict[str, Any]]] = {
     "JOBS": _read_jobs,
     "PING": _read_ping,
     "FINDINGS": _read_findings,
+    "BACKENDS": _read_backends,
 }
 
 

@@ -96,6 +96,13 @@ class LedgerEntry(models.Model):
         MANUAL = "manual"
 
     task_id = models.UUIDField()
+    task_key = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        db_default="",  # a process of the version before writes rows too, during an upgrade
+        help_text="The backend's own id, where that is no UUID.",
+    )
     task_path = models.TextField()
     queue_name = models.CharField(max_length=32)
     backend_name = models.CharField(max_length=32)

@@ -1,0 +1,249 @@
+"""What maintenance may ask of a task backend, and what a backend can answer.
+
+An ``Adapter`` stands for one alias of the setting TASKS. What it supports it says with its
+class attributes ``supports_*``; for what it does not, ``why_not`` has one line that says why,
+or what would help. Whoever works with adapters asks these first, and knows no backend.
+
+Writing one for a backend of your own::
+
+    class CarrierPigeons(Adapter):
+        name = "pigeons"
+        supports_stats = True
+        why_not = {"rescue": "a pigeon does not say which letter it carried"}
+
+        def queues(self):
+            return [Queue(QueueCounts(self.alias, "default", 3, 0, 1, None))]
+
+    ARGUS_MAINT = {"BACKENDS": {"loft.backends.PigeonBackend": "loft.maint.CarrierPigeons"}}
+
+``queues``, ``workers`` and ``lost`` only look: they change nothing in the backend, whatever
+its own library does when it is asked. Errors: each method may raise ``Unreachable`` (its
+server does not answer) with one line that a person can use, and no secret in it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID, uuid5
+
+from django.db import transaction
+
+from argus_maint.backends.database import LOCK_WAIT, QueueCounts
+from argus_maint.database import short_transaction
+from argus_maint.dbtime import DbNow
+from argus_maint.models import LedgerEntry
+from argus_maint.retention import Retention
+
+_IDS = UUID("6f1f2c53-3f86-4c1c-9c0c-1f9a4f0f6b7d")  # of ids that are none, by uuid5
+
+# In the order in which ``maint backends`` shows them.
+CAPABILITIES: Mapping[str, str] = {
+    "stats": "counts of its queues",
+    "liveness": "which of its workers are dead",
+    "rescue": "tasks of dead workers are found",
+    "requeue": "a task can be made ready again",
+    "fail": "a task can be failed",
+    "fence": "a worker that was taken for dead cannot change the result",
+    "prune": "finished tasks are deleted",
+}
+
+
+class Unreachable(Exception):
+    """The backend's server does not answer, or will not let us in: one line, no secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """One queue. ``failed`` and ``finished`` are None where nobody keeps them."""
+
+    counts: QueueCounts
+    failed: int | None = None
+    finished: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One worker as its backend knows it.
+
+    Attributes:
+        name: as the backend calls it.
+        queues: those it takes from, all of them where it is empty.
+        seen_at: its last proof of life, by the clock that ``clock`` names.
+        alive: None where nobody can tell.
+        evidence: what makes us think so, in words.
+        task: the id of what it holds, if that is known.
+    """
+
+    name: str
+    host: str = ""
+    pid: int | None = None
+    queues: tuple[str, ...] = ()
+    seen_at: datetime | None = None
+    alive: bool | None = None
+    evidence: str = ""
+    task: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A task whose worker is dead, at the attempt at which it was read.
+
+    ``confirms_in`` is 0 when that is certain, else the seconds after which it is worth
+    another look. ``token`` is the adapter's own: what ``requeue`` and ``fail`` must find
+    unchanged.
+    """
+
+    task_id: str
+    task_path: str
+    queue_name: str
+    attempt: int
+    worker: str
+    verdict: str  # of LedgerEntry.Verdict
+    evidence: str
+    host: str = ""
+    seen_at: datetime | None = None
+    confirms_in: float = 0.0
+    exit_signal: str = ""
+    token: Any = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PruneOrder:
+    """What a prune is about, and how far it may go.
+
+    ``go_on`` is called between batches and may raise to stop it. ``target`` is how many
+    seconds one step may hold the server up; ``duty`` the share of the time that is spent
+    deleting.
+    """
+
+    retention: Retention
+    dry_run: bool = False
+    queues: tuple[str, ...] = ()
+    target: float = 0.05
+    duty: float = 0.25
+    max_seconds: float | None = None
+    go_on: Callable[[], object] = lambda: None
+
+
+@dataclass(slots=True)
+class Pruned:
+    """What a prune came to. ``deleted`` counts by kind (``successful``, ``failed``, ...)."""
+
+    deleted: Counter[str] = field(default_factory=Counter)
+    batches: int = 0
+    worst: float = 0.0  # seconds of the longest step
+    seconds: float = 0.0
+    stopped: str = ""  # empty: all done; else what stopped it
+
+
+def ledger_id(task_id: str) -> UUID:
+    """What the ledger has for a task whose own id is no UUID."""
+    try:
+        return UUID(task_id)
+    except ValueError:
+        return uuid5(_IDS, task_id)
+
+
+def entry_of(adapter: Adapter, lost: Lost, **values: Any) -> LedgerEntry:
+    """A ledger entry about a task, unsaved."""
+    task_id = ledger_id(lost.task_id)
+    return LedgerEntry(
+        task_id=task_id,
+        task_key="" if str(task_id) == lost.task_id else lost.task_id[:64],
+        task_path=lost.task_path,
+        queue_name=lost.queue_name[:32],
+        backend_name=adapter.alias[:32],
+        attempt=lost.attempt,
+        worker_id=lost.worker[:128],
+        host=lost.host[:255],
+        verdict=lost.verdict,
+        evidence=lost.evidence,
+        exit_signal=lost.exit_signal,
+        last_proof_of_life=lost.seen_at,
+        **values,
+    )
+
+
+def recorded(entry: LedgerEntry, using: str, act: Callable[[], bool]) -> bool:
+    """Save the entry and act on a server of its own: both, or (where it says False) neither.
+
+    The entry is there first, so a database that cannot be written stops the act. A process
+    that dies between act and commit leaves an act without a trace.
+    """
+    with short_transaction(using, LOCK_WAIT):
+        entry.acted_at = DbNow()
+        entry.save(using=using, force_insert=True)
+        if not act():
+            transaction.set_rollback(True, using=using)
+            return False
+    return True
+
+
+class Adapter:
+    """One alias of TASKS. ``backend`` is the site's own instance of its class.
+
+    ``name`` is the adapter's short name, ``package`` the distribution that brings the
+    backend, and ``worker_command`` how its workers are started; empty where there are none.
+    """
+
+    name: ClassVar[str] = ""
+    package: ClassVar[str] = ""
+    worker_command: ClassVar[str] = ""
+    supports_stats: ClassVar[bool] = False
+    supports_liveness: ClassVar[bool] = False
+    supports_rescue: ClassVar[bool] = False
+    supports_requeue: ClassVar[bool] = False
+    supports_fail: ClassVar[bool] = False
+    supports_fence: ClassVar[bool] = False
+    supports_prune: ClassVar[bool] = False
+    why_not: ClassVar[Mapping[str, str]] = {}
+    in_task_table: ClassVar[bool] = False  # its tasks are rows of django-tasks-db's table
+
+    def __init__(self, alias: str, path: str, backend: Any, using: str) -> None:
+        self.alias, self.path, self.backend, self.using = alias, path, backend, using
+
+    def supports(self, capability: str) -> bool:
+        """Whether it can do this; a name of ``CAPABILITIES``."""
+        return bool(getattr(self, f"supports_{capability}"))
+
+    def queues(self) -> list[Queue]:
+        """Its queues, by name."""
+        raise NotImplementedError
+
+    def workers(self) -> list[Worker]:
+        """Its workers, the dead ones that it still knows included."""
+        raise NotImplementedError
+
+    def lost(self) -> list[Lost]:
+        """Tasks whose worker is dead, and those of which that may yet turn out."""
+        raise NotImplementedError
+
+    def requeue(self, lost: Lost, entry: LedgerEntry, delay: float = 0) -> bool:
+        """Make it ready again, ``delay`` seconds from now, and save the entry: both or neither.
+
+        False, and no trace, where the task is no longer as it was read.
+        """
+        raise NotImplementedError
+
+    def fail(self, lost: Lost, entry: LedgerEntry, error: type[Exception]) -> bool:
+        """Fail it with an exception class of ours; what it is told is ``entry.evidence``.
+
+        Returns what ``requeue`` does.
+        """
+        raise NotImplementedError
+
+    def prune(self, order: PruneOrder) -> Pruned:
+        """Delete finished tasks past their retention, in bounded steps."""
+        raise NotImplementedError
+
+    def warnings(self) -> list[str]:
+        """What a production site should know: one line each. Asks no server."""
+        return []
+
+    def __repr__(self) -> str:
+        """For logs."""
+        return f"<{type(self).__name__} {self.alias}>"

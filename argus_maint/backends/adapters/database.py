@@ -1,0 +1,90 @@
+"""django-tasks-db: rows of the task table.
+
+Rescue and prune of its rows are jobs of their own, which know the table well; here is what
+all backends are asked alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from argus_maint.backends.adapters.base import Adapter, Lost, Queue, Worker
+from argus_maint.backends.database import Attempt, fail, queue_counts, requeue, running
+from argus_maint.models import LedgerEntry, Process
+from argus_maint.workers import registry
+
+
+class Database(Adapter):
+    """``django_tasks_db.DatabaseBackend``, and what is built on it."""
+
+    name = "database"
+    package = "django-tasks-db"
+    worker_command = "manage.py db_worker"
+    supports_stats = True
+    supports_liveness = True
+    supports_rescue = True
+    supports_requeue = True
+    supports_fail = True
+    supports_fence = True
+    supports_prune = True
+    in_task_table = True
+
+    def queues(self) -> list[Queue]:
+        """READY and RUNNING; what has finished is not counted, for that reads the table."""
+        counts = queue_counts(self.using)
+        return [Queue(each) for each in counts if each.backend_name == self.alias]
+
+    def workers(self) -> list[Worker]:
+        """Registered workers that have not ended, as they were last seen."""
+        rows = Process.objects.using(self.using).filter(kind=Process.Kind.WORKER)
+        living = rows.exclude(state=Process.State.ENDED).order_by("name", "worker_id")
+        return [_worker(each) for each in living if each.info.get("backend") == self.alias]
+
+    def lost(self) -> list[Lost]:
+        """RUNNING tasks whose worker is known to have ended."""
+        attempts = [each for each in running(self.using) if each.backend_name == self.alias]
+        owners = registry.by_worker_id((each.owner for each in attempts), self.using)
+        found = []
+        for attempt in attempts:
+            owner = owners.get(attempt.owner)
+            if owner is not None and owner.state == Process.State.ENDED:
+                found.append(_lost(attempt, owner))
+        return found
+
+    def requeue(self, lost: Lost, entry: LedgerEntry, delay: float = 0) -> bool:
+        """As ``backends.database.requeue``."""
+        return requeue(lost.token, self.using, entry, delay)
+
+    def fail(self, lost: Lost, entry: LedgerEntry, error: type[Exception]) -> bool:
+        """As ``backends.database.fail``."""
+        return fail(lost.token, self.using, entry, error, entry.evidence)
+
+
+def _worker(process: Process) -> Worker:
+    info: dict[str, Any] = process.info
+    queues = tuple(each for each in info.get("queues", ()) if each != "*")
+    return Worker(
+        process.name,
+        process.hostname,
+        process.pid,
+        queues,
+        process.last_beat_at,
+        alive=None,  # a verdict needs a watcher: see maint status
+        evidence=f"{process.state}, beat {process.beats}",
+    )
+
+
+def _lost(attempt: Attempt, owner: Process) -> Lost:
+    return Lost(
+        str(attempt.task_id),
+        attempt.task_path,
+        attempt.queue_name,
+        attempt.number,
+        owner.worker_id,
+        owner.verdict or LedgerEntry.Verdict.EXITED.value,
+        f"its worker has ended: {owner.reason or owner.verdict}",
+        owner.hostname,
+        owner.last_beat_at,
+        exit_signal=owner.exit_signal,
+        token=attempt,
+    )

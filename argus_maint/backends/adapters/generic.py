@@ -1,0 +1,28 @@
+"""A backend that nobody knows, and one that cannot be used."""
+
+from __future__ import annotations
+
+from argus_maint.backends.adapters.base import CAPABILITIES, Adapter
+
+_UNKNOWN = "no adapter knows this backend: name one in ARGUS_MAINT['BACKENDS']"
+
+
+class Generic(Adapter):
+    """A class that is nobody's: schedules, pings and time limits work, and nothing else."""
+
+    name = "generic"
+    why_not = dict.fromkeys(CAPABILITIES, _UNKNOWN)
+
+
+class Broken(Adapter):
+    """An alias whose backend cannot be used. ``trouble`` says why, and what would help."""
+
+    name = "unusable"
+
+    def __init__(self, alias: str, path: str, trouble: str, using: str) -> None:
+        super().__init__(alias, path, None, using)
+        self.trouble = trouble
+
+    def warnings(self) -> list[str]:
+        """What is wrong with it."""
+        return [self.trouble]
