@@ -36,17 +36,19 @@ class Pass:
 
 def rescue(given: Pass) -> Report:
     """Give back the tasks of dead workers; wait for what needs confirmation."""
-    from argus_maint.jobs import watcher
+    from argus_maint.jobs import foreign, watcher
 
     errand = watcher.Errand(given.using, given.noticed_by, progress=given.go_on)
     made = watcher.make(errand)
+    others = foreign.make(foreign.Errand(given.using, given.noticed_by, progress=given.go_on))
     report = {
-        "rescued": len(made.acts),
+        "rescued": len(made.acts) + len(others.acts),
         "dead_processes": made.ended,
         "unregistered": made.unregistered,
-        "waited": round(made.waited, 3),
+        "waited": round(made.waited + others.waited, 3),
     }
-    if trouble := [*made.errors, *(f"task {each} is locked" for each in made.locked)]:
+    locked = (f"task {each} is locked" for each in made.locked)
+    if trouble := [*made.errors, *locked, *others.errors]:
         raise JobError("; ".join(trouble[:3]), {**report, "errors": trouble})
     return report
 

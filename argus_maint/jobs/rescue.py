@@ -23,14 +23,13 @@ from datetime import datetime
 from argus_maint.backends import database
 from argus_maint.backends.database import Attempt
 from argus_maint.clock import now as monotonic
-from argus_maint.conf import Policy, get_settings
+from argus_maint.conf import get_settings
 from argus_maint.database import TRANSIENT, short_transaction
 from argus_maint.dbtime import db_now
-from argus_maint.exceptions import TaskQuarantined, WorkerLost
 from argus_maint.jobs import wishes
+from argus_maint.jobs.policies import decide, policy_of
 from argus_maint.log import get_logger
-from argus_maint.models import DeclaredPolicy, LedgerEntry, Process, Sighting
-from argus_maint.policy import policy_for
+from argus_maint.models import LedgerEntry, Process, Sighting
 from argus_maint.workers import registry
 from argus_maint.workers.identity import Host, Presence, presence
 from argus_maint.workers.liveness import Verdict, Watch, judge
@@ -269,7 +268,7 @@ def _settle(
         if wish is not None:
             error = wishes.apply(wish, entry)
         else:
-            error = _decide(entry, _policy(attempt.task_path, view.using))
+            error = decide(entry, policy_of(attempt.task_path, view.using))
         if not view.dry_run:
             if error is None:
                 done = database.requeue(attempt, view.using, entry, entry.delay)
@@ -318,29 +317,6 @@ def _entry(
         entry.exit_signal, entry.exit_status = owner.exit_signal, owner.exit_status
         entry.last_proof_of_life = owner.last_beat_at
     return entry
-
-
-def _policy(task_path: str, using: str) -> Policy:
-    declared = (
-        DeclaredPolicy.objects.using(using)
-        .filter(task_path=task_path[:255])
-        .values_list("options", flat=True)
-        .first()
-    )
-    return policy_for(task_path, declared)
-
-
-def _decide(entry: LedgerEntry, policy: Policy) -> type | None:
-    """Put what the policy says into the entry; returns the exception class of a failure."""
-    if policy.on_lost == "fail":
-        entry.action = LedgerEntry.Action.FAILED
-        return WorkerLost
-    if entry.counted and entry.losses >= policy.max_losses:
-        entry.action = LedgerEntry.Action.QUARANTINED
-        return TaskQuarantined
-    entry.action = LedgerEntry.Action.REQUEUED
-    entry.delay = policy.delay(entry.losses) if entry.counted else 0.0
-    return None
 
 
 def _evidence(attempt: Attempt, owner: Process | None, verdict: str, since: datetime | None) -> str:

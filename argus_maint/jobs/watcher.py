@@ -21,10 +21,11 @@ from dataclasses import dataclass, field
 
 from django.db import Error
 
+from argus_maint.backends.adapters.base import Lost
 from argus_maint.clock import now
 from argus_maint.conf import get_settings
 from argus_maint.database import discard
-from argus_maint.jobs import rescue
+from argus_maint.jobs import foreign, rescue
 from argus_maint.jobs.rescue import Report, View
 from argus_maint.models import LedgerEntry, Process
 from argus_maint.scheduling import ledger
@@ -58,6 +59,7 @@ class Rescue:
     ended: list[str] = field(default_factory=list)
     acts: list[LedgerEntry] = field(default_factory=list)
     waiting: list[Process] = field(default_factory=list)  # lease over, unconfirmed at the end
+    unconfirmed: list[tuple[str, Lost]] = field(default_factory=list)  # of other backends
     waited: float = 0.0
     locked: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -69,6 +71,13 @@ class Rescue:
         self.acts += report.acts
         # What could not be done is tried again at the next look: only the last one counts.
         self.locked, self.errors = report.locked, report.errors
+
+    def add_others(self, report: foreign.Report) -> None:
+        """Put what came of a pass over the other backends to it."""
+        self.acts += report.acts
+        self.errors = [*self.errors, *report.errors]
+        self.unconfirmed = report.unconfirmed
+        self.waited += report.waited
 
 
 def make(errand: Errand) -> Rescue:

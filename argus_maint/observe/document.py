@@ -62,6 +62,7 @@ def as_dict(status: Status) -> dict[str, Any]:
             for each in status.gone
         ],
         "queues": [_queue(queue, census.host_now) for queue in status.queues],
+        "other_backends": [each.as_dict() for each in status.others],
         **{state: _tasks(census.of_state(state), census) for state in TROUBLES},
         "rescues": history.as_dicts(status.rescues),
     }

@@ -93,7 +93,7 @@ def as_dict(entry: LedgerEntry) -> dict[str, Any]:
     """One entry; what a dry run has not done has no ``acted_at``."""
     done = isinstance(entry.acted_at, datetime)
     return {
-        "task_id": str(entry.task_id),
+        "task_id": entry.task_key or str(entry.task_id),
         "task": entry.task_path,
         "queue": entry.queue_name,
         "backend": entry.backend_name,

@@ -15,6 +15,7 @@ from argus_maint.backends.database import QueueCounts
 from argus_maint.models import LedgerEntry, Pause, Process
 from argus_maint.observe.book import Open
 from argus_maint.observe.census import Census, Running
+from argus_maint.observe.others import Other
 from argus_maint.observe.pauses import Pauses
 from argus_maint.observe.runs import Trouble
 
@@ -62,6 +63,7 @@ class Status:
     findings: list[Open] = field(default_factory=list)
     looked: float | None = None  # seconds since the book of findings was last kept
     pauses: Pauses = field(default_factory=Pauses)
+    others: list[Other] = field(default_factory=list)  # backends that are not in the task table
     queues: list[Queue] = field(default_factory=list)
     deaths: list[Deaths] = field(default_factory=list)
     gone: list[Process] = field(default_factory=list)  # supervisors that nobody started again

@@ -13,10 +13,12 @@ from django.db import OperationalError, connections
 
 from argus_maint.backends.database import QueueCounts
 from argus_maint.backends.locks import PATIENCE, holders
+from argus_maint.checks import database_backends
 from argus_maint.conf import get_settings
 from argus_maint.models import Process
 from argus_maint.observe import schedulers
 from argus_maint.observe.census import Census
+from argus_maint.observe.others import named
 from argus_maint.observe.picture import Problem, Queue, Status, count, is_alive, oldest_age
 from argus_maint.observe.screen import span
 
@@ -48,6 +50,7 @@ def problems(status: Status) -> list[Problem]:
     """What a person has to look at."""
     return [
         *_lost(status.census),
+        *_unusable(status),
         *_unserved(status),
         *_no_worker(status),
         *_stalled(status),
@@ -71,6 +74,16 @@ def _lost(census: Census) -> list[Problem]:
     return [Problem("lost", message, "manage.py maint rescue", "StuckTask")]
 
 
+def _unusable(status: Status) -> list[Problem]:
+    """Backends that do not answer, or cannot be used at all."""
+    command = "manage.py maint backends --look"
+    return [
+        Problem("backend", f"backend {each.alias}: {each.trouble}", command, "Misconfigured")
+        for each in status.others
+        if each.trouble
+    ]
+
+
 def _unattended(status: Status) -> Iterator[Queue]:
     """Queues in which a task waits, that are to be worked, and that no worker takes from."""
     for queue in status.queues:
@@ -84,7 +97,8 @@ def _unserved(status: Status) -> list[Problem]:
     for queue in _unattended(status):
         counts = queue.counts
         message = f"{counts.ready:,} ready in {_where(counts)}: no worker"
-        command = _start_worker(counts.queue_name, counts.backend_name)
+        other = named(status.others, counts.backend_name)
+        command = other.worker_command if other else _start_worker(counts)
         becomes = ("UnattendedQueue", object_of(counts))
         if none_at_all:
             becomes = ("NoWorkers", "")
@@ -103,7 +117,8 @@ def _where(counts: QueueCounts) -> str:
     return name if alias == "default" else f"{name} of backend {alias}"
 
 
-def _start_worker(queue: str, alias: str) -> str:
+def _start_worker(counts: QueueCounts) -> str:
+    queue, alias = counts.queue_name, counts.backend_name
     options = [] if queue == "default" else ["--queue-name", queue]
     options += [] if alias == "default" else ["--backend", alias]
     return shlex.join(["manage.py", "db_worker", *options])
@@ -111,9 +126,13 @@ def _start_worker(queue: str, alias: str) -> str:
 
 def _no_worker(status: Status) -> list[Problem]:
     census = status.census
-    if any(_unattended(status)) or any(
-        each.kind == Process.Kind.WORKER and census.states[each.pk] == Process.State.ALIVE
-        for each in census.living
+    if (
+        not database_backends()
+        or any(_unattended(status))
+        or any(
+            each.kind == Process.Kind.WORKER and census.states[each.pk] == Process.State.ALIVE
+            for each in census.living
+        )
     ):
         return []
     return [Problem("no_worker", "no worker is running", "manage.py db_worker", "NoWorkers")]
@@ -141,7 +160,10 @@ def is_stalled(status: Status, queue: Queue) -> bool:
     waits = oldest_age(queue.counts, census.host_now)
     if waits is None or waits <= after or not queue.workers:
         return False
-    held = [status.holdings.get(each.pk) for each in status.takers(queue.counts)]
+    takers = status.takers(queue.counts)
+    if not takers:  # those of another backend do not say since when they hold what
+        return False
+    held = [status.holdings.get(each.pk) for each in takers]
     ages = [each.running_for(census.host_now) if each else None for each in held]
     return all(age is not None and age > after for age in ages)
 

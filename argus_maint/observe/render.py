@@ -46,6 +46,7 @@ STATE_STYLES = {
     "failed": BAD,
     "successful": GOOD,
 }
+_LIFE = {True: ("alive", GOOD), False: ("dead", BAD), None: ("not known", DIM)}
 OWN_REASONS = ("shutdown", "overdue", "stuck")  # for which db_worker ends a worker
 ACTION_STYLES = {"requeued": GOOD, "failed": BAD, "quarantined": BAD, "refused": WARN}
 
@@ -53,7 +54,7 @@ ACTION_STYLES = {"requeued": GOOD, "failed": BAD, "quarantined": BAD, "refused":
 def status_page(status: Status, width: int | None) -> list[Text]:
     """The whole screen."""
     lines = verdict(status, width)
-    for section in (_pauses, _processes, _queues, _tasks, _rescues):
+    for section in (_pauses, _processes, _others, _queues, _tasks, _rescues):
         part = section(status, width)
         if part:
             lines += [Text(), *part]
@@ -126,6 +127,31 @@ def _processes(status: Status, width: int | None) -> list[Text]:
     if len(status.gone) > SHOWN:
         lines.append(styled(f"  and {len(status.gone) - SHOWN:,} more", BAD))
     return lines
+
+
+def _others(status: Status, width: int | None) -> list[Text]:
+    """Workers of other backends, as these know them."""
+    columns = [
+        Column("name", least=10),
+        Column("state"),
+        Column("pid", right=True),
+        Column("host", least=8),
+        Column("why", least=16),
+        Column("backend"),
+    ]
+    rows: list[list[Cell]] = [
+        [
+            each.name,
+            styled(*_LIFE[each.alive]),
+            str(each.pid or ""),
+            each.host,
+            each.evidence,
+            other.alias,
+        ]
+        for other in status.others
+        for each in other.workers
+    ]
+    return [heading("WORKERS OF OTHER BACKENDS"), *table(columns, rows, width)] if rows else []
 
 
 def _deaths(status: Status, kind: str) -> str:
@@ -276,7 +302,7 @@ def _rescues(status: Status, width: int | None) -> list[Text]:
     rows: list[list[Cell]] = [
         [
             f"{span((now - entry.acted_at).total_seconds())} ago",
-            *act_cells(entry, status.short[entry.task_id]),
+            *act_cells(entry, entry.task_key[:8] or status.short[entry.task_id]),
         ]
         for entry in status.rescues
     ]

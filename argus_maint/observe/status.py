@@ -16,7 +16,7 @@ from argus_maint.backends.database import QueueCounts, queue_counts
 from argus_maint.backends.search import short_ids
 from argus_maint.conf import get_settings
 from argus_maint.models import Process
-from argus_maint.observe import book, history, pauses, runs, schedulers
+from argus_maint.observe import book, history, others, pauses, runs, schedulers
 from argus_maint.observe.census import Census, take
 from argus_maint.observe.picture import Deaths, Queue, Status, is_alive
 from argus_maint.observe.problems import locked, problems
@@ -42,7 +42,8 @@ def gather(using: str, backend: str = "") -> Status:
     status.findings = book.open_findings(using, census.taken_at)
     status.looked = book.since_last_look(using, census.taken_at)
     status.pauses = pauses.live(using)
-    status.queues = _queues(status)
+    status.others = others.look(using, backend)
+    status.queues = [*_queues(status), *_of_others(status)]
     status.deaths = _deaths(using, census.taken_at)
     if any(each.kind == Process.Kind.SUPERVISOR for each in status.deaths):
         status.gone = _gone(using, census)
@@ -75,6 +76,14 @@ def _queues(status: Status) -> list[Queue]:
         Queue(each, len(status.takers(each)), status.pauses.of_queue(alias, name))
         for (alias, name), each in sorted(counts.items())
         if status.backend in ("", alias)
+    ]
+
+
+def _of_others(status: Status) -> list[Queue]:
+    return [
+        Queue(each.counts, other.takers(each.counts.queue_name))
+        for other in status.others
+        for each in other.queues
     ]
 
 

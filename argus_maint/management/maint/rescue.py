@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from rich.text import Text
 
-from argus_maint.jobs import watcher
+from argus_maint.jobs import foreign, watcher
 from argus_maint.jobs.watcher import Errand, Rescue
 from argus_maint.management.maint.arguments import Arguments, add_json
 from argus_maint.management.maint.bar import shown
@@ -71,6 +72,7 @@ def run(context: Context, options: dict[str, Any]) -> int:
                 progress=progress,
             )
         )
+        rescue.add_others(_others(context.using, options, tell))
     could_not = bool(rescue.locked or rescue.errors) or _unconfirmed(rescue, options)
     if options["json"]:
         context.json(as_dict(rescue))
@@ -79,9 +81,24 @@ def run(context: Context, options: dict[str, Any]) -> int:
     return int(could_not)
 
 
+def _others(using: str, options: dict[str, Any], tell: Callable[..., None]) -> foreign.Report:
+    """The same on backends that keep their tasks elsewhere."""
+
+    def progress(left: float, total: float) -> None:
+        what = "waiting until a silent worker's task can be told to be abandoned"
+        tell(what, total - left, total, f"{left:.0f} s left")
+
+    return foreign.make(
+        foreign.Errand(
+            using, operator(), options["dry_run"], wait=not options["no_wait"], progress=progress
+        )
+    )
+
+
 def _unconfirmed(rescue: Rescue, options: dict[str, Any]) -> bool:
     """Whether it was to wait and did so in vain."""
-    return bool(rescue.waiting) and not options["no_wait"] and not rescue.dry_run
+    waits = not options["no_wait"] and not rescue.dry_run
+    return waits and bool(rescue.waiting or rescue.unconfirmed)
 
 
 def as_dict(rescue: Rescue) -> dict[str, Any]:
@@ -95,6 +112,10 @@ def as_dict(rescue: Rescue) -> dict[str, Any]:
         "acts": history.as_dicts(rescue.acts),
         "dead_processes": rescue.ended,
         "waiting": [{"worker_id": each.worker_id, "lease": each.lease} for each in rescue.waiting],
+        "unconfirmed": [
+            {"backend": alias, "task_id": each.task_id, "seconds": round(each.confirms_in, 3)}
+            for alias, each in rescue.unconfirmed
+        ],
         "waited": round(rescue.waited, 3),
         "locked": rescue.locked,
         "errors": rescue.errors,
@@ -106,7 +127,7 @@ def page(rescue: Rescue, options: dict[str, Any], width: int | None) -> list[Tex
     lines = [_headline(rescue)]
     rows: list[list[Cell]] = [
         [
-            str(act.task_id)[:13],
+            (act.task_key or str(act.task_id))[:13],
             action(act),
             cause_of(act),
             act.task_path,
@@ -146,6 +167,11 @@ def _loose_ends(rescue: Rescue, options: dict[str, Any]) -> list[Text]:
     lines = []
     if rescue.waiting:
         lines.append(styled(f"  {_waiting(rescue, options)}", WARN))
+    if rescue.unconfirmed:
+        number = count(len(rescue.unconfirmed), "task")
+        most = span(max(lost.confirms_in for _, lost in rescue.unconfirmed))
+        why = f"{number} of other backends may be lost; that can be told in {most}"
+        lines.append(styled(f"  {why}", WARN))
     if rescue.unregistered:
         number = count(rescue.unregistered, "task")
         lines.append(Text(f"  {number} under a worker that never registered.  To see more:"))

@@ -1,0 +1,159 @@
+"""Rescue on task backends that keep their tasks elsewhere than in the task table.
+
+What it is: one pass over every alias of TASKS whose adapter can tell which tasks have lost
+their worker. Each is requeued or failed by the same policy and with the same budget as a task
+of the table, and has its entry in the ledger.
+
+``make(errand)`` returns a ``Report``. What cannot be told yet is waited for, up to
+``LONGEST`` seconds, and looked at again, unless ``wait`` is off: then it is named. One
+backend that does not answer, or one bad task, is named too, and keeps nobody from the rest.
+
+A crash between the act and the commit of its entry leaves an act without a trace: the two are
+on different servers. ``task_finished`` is sent by nobody for a task that is failed here.
+
+Events: ``task.requeued``, ``task.failed``, ``task.quarantined``, ``rescue.error``,
+``rescue.undeclared``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from django.utils.module_loading import import_string
+
+from argus_maint.backends.adapters import adapters
+from argus_maint.backends.adapters.base import Adapter, Lost, Unreachable, entry_of, ledger_id
+from argus_maint.backends.database import losses
+from argus_maint.clock import now
+from argus_maint.conf import Policy
+from argus_maint.jobs.policies import decide, policy_of
+from argus_maint.log import get_logger
+from argus_maint.models import DeclaredPolicy, LedgerEntry
+from argus_maint.policy import declared_options, policy_for
+
+logger = get_logger(__name__)
+LONGEST = 120.0  # seconds that a pass waits for what cannot be told yet
+TICK = 0.25  # seconds between reports of how long it will still take
+AFTER = 0.2  # seconds past the moment at which it can be told
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What to do. ``progress(left, total)`` is told, in seconds, how the wait goes."""
+
+    using: str
+    noticed_by: str
+    dry_run: bool = False
+    wait: bool = True
+    progress: Callable[[float, float], object] = lambda left, total: None
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of it. ``unconfirmed`` are those of the last look."""
+
+    acts: list[LedgerEntry] = field(default_factory=list)
+    unconfirmed: list[tuple[str, Lost]] = field(default_factory=list)  # with the alias
+    errors: list[str] = field(default_factory=list)
+    waited: float = 0.0
+
+
+def make(errand: Errand) -> Report:
+    """Make one pass, and wait for what needs confirmation."""
+    report, began = Report(), now()
+    places = [
+        each for each in adapters(errand.using) if each.supports_rescue and not each.in_task_table
+    ]
+    _look(places, errand, report)
+    while report.unconfirmed and errand.wait and not errand.dry_run:
+        until = now() + min(lost.confirms_in for _, lost in report.unconfirmed) + AFTER
+        if until - began > LONGEST:
+            break
+        _sleep_until(until, errand)
+        waiting = {alias for alias, _ in report.unconfirmed}
+        _look([each for each in places if each.alias in waiting], errand, report)
+        report.waited = now() - began
+    return report
+
+
+def _sleep_until(moment: float, errand: Errand) -> None:
+    total = moment - now()
+    while (left := moment - now()) > 0:
+        errand.progress(left, total)
+        time.sleep(min(left, TICK))
+
+
+def _look(places: list[Adapter], errand: Errand, report: Report) -> None:
+    report.unconfirmed = []
+    for adapter in places:
+        try:
+            found = adapter.lost()
+        except Unreachable as error:
+            report.errors.append(f"{adapter.alias}: {error}")
+            continue
+        except Exception as error:
+            report.errors.append(f"{adapter.alias}: {type(error).__name__}: {error}")
+            logger.exception("rescue.error", backend=adapter.alias)
+            continue
+        for lost in found:
+            if lost.confirms_in > 0:
+                report.unconfirmed.append((adapter.alias, lost))
+            else:
+                _settle(adapter, lost, errand, report)
+
+
+def _settle(adapter: Adapter, lost: Lost, errand: Errand, report: Report) -> None:
+    """Apply the policy to one lost task; whatever is wrong with it stays with it."""
+    try:
+        entry = _entry(adapter, lost, errand)
+        error = decide(entry, _policy(lost.task_path, errand.using))
+        if not errand.dry_run and not _act(adapter, lost, entry, error):
+            return  # it has changed since it was read: another rescuer, or its backend
+    except Exception as problem:
+        what = str(problem) if isinstance(problem, Unreachable) else repr(problem)
+        report.errors.append(f"{adapter.alias}: task {lost.task_id}: {what}")
+        if not isinstance(problem, Unreachable):
+            logger.exception("rescue.error", task_id=lost.task_id, task=lost.task_path)
+        return
+    report.acts.append(entry)
+
+
+def _entry(adapter: Adapter, lost: Lost, errand: Errand) -> LedgerEntry:
+    before = losses(ledger_id(lost.task_id), errand.using)
+    return entry_of(adapter, lost, counted=True, losses=before + 1, noticed_by=errand.noticed_by)
+
+
+def _act(adapter: Adapter, lost: Lost, entry: LedgerEntry, error: type[Exception] | None) -> bool:
+    if error is None:
+        done = adapter.requeue(lost, entry, entry.delay)
+    else:
+        done = adapter.fail(lost, entry, error)
+    if done:
+        logger.warning(
+            f"task.{entry.action}",
+            task_id=lost.task_id,
+            task=lost.task_path,
+            backend=adapter.alias,
+            queue=lost.queue_name,
+            attempt=lost.attempt,
+            losses=entry.losses,
+            verdict=str(entry.verdict),
+            evidence=entry.evidence,
+        )
+    return done
+
+
+def _policy(task_path: str, using: str) -> Policy:
+    """The policy in force. Workers of other backends write nothing down: the task is asked.
+
+    Where it cannot be imported it may be one that must not repeat, so it is failed.
+    """
+    if DeclaredPolicy.objects.using(using).filter(task_path=task_path[:255]).exists():
+        return policy_of(task_path, using)
+    try:
+        return policy_for(task_path, declared_options(import_string(task_path)))
+    except Exception:
+        logger.exception("rescue.undeclared", task=task_path)
+        return replace(policy_of(task_path, using), on_lost="fail")
