@@ -66,6 +66,7 @@ def history(given: Pass) -> Report:
 def _pruned(given: Pass, **values: Any) -> Report:
     from argus_maint.jobs import prune as job
     from argus_maint.jobs.detect.schedule import ARCHIVE_FAILED
+    from argus_maint.jobs.prune_others import prune_others
 
     try:
         order = job.order_of(given.using, tell=given.go_on, **values)
@@ -81,8 +82,15 @@ def _pruned(given: Pass, **values: Any) -> Report:
         "worst_lock": round(made.worst, 4),
         "stopped": made.stopped or None,
     }
-    if made.left:
-        raise JobError(f"{made.left} rows could not go: prune.left in the log says why", report)
+    trouble = f"{made.left} rows could not go: prune.left in the log says why" if made.left else ""
+    if order.tasks:
+        others = prune_others(order, given.go_on)
+        report["others"] = [each.as_dict() for each in others]
+        trouble = trouble or "; ".join(
+            f"{each.alias}: {each.trouble}" for each in others if each.trouble
+        )
+    if trouble:
+        raise JobError(trouble, report)
     return report
 
 

@@ -27,6 +27,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 from uuid import UUID, uuid5
 
@@ -123,10 +124,22 @@ class PruneOrder:
     retention: Retention
     dry_run: bool = False
     queues: tuple[str, ...] = ()
+    pattern: str = ""  # of the task's path
     target: float = 0.05
     duty: float = 0.25
     max_seconds: float | None = None
     go_on: Callable[[], object] = lambda: None
+
+    def goes(self, age: float, kind: str, queue: str, path: str) -> bool:
+        """Whether a task that finished ``age`` seconds ago is asked for, and past its time.
+
+        ``kind`` is ``successful``, ``failed`` or ``quarantined``.
+        """
+        if self.queues and queue not in self.queues:
+            return False
+        if self.pattern and not fnmatchcase(path, self.pattern):
+            return False
+        return self.retention.goes(age, kind, queue, path)
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from argus_maint.exceptions import ArchiveError
 from argus_maint.jobs.expiry import Selection
 from argus_maint.jobs.plan import Group, Plan, plan
 from argus_maint.jobs.prune import Order, Report, archive_in, order_of, prune
+from argus_maint.jobs.prune_others import Done, prune_others
 from argus_maint.management.maint.arguments import (
     Arguments,
     add_filters,
@@ -114,15 +115,18 @@ def run(context: Context, options: dict[str, Any]) -> int:
         raise CommandError(str(error), returncode=2) from error
     try:
         if options["dry_run"]:
-            return _show_plan(context, plan(order), order, options)
+            others = prune_others(order, dry_run=True)
+            return _show_plan(context, plan(order), others, order, options)
         report = _prune(context, order, options["verbosity"])
+        with term_is_an_interrupt():
+            others = prune_others(order)
     except ArchiveError as error:
         raise CommandError(str(error)) from error
     if options["json"]:
-        context.json(as_dict(report))
+        context.json({**as_dict(report), "others": [each.as_dict() for each in others]})
     else:
-        context.show(page(report))
-    return int(report.left > 0)
+        context.show([*page(report), *_of_others(others)])
+    return int(report.left > 0 or any(each.trouble for each in others))
 
 
 # -- what was asked for -----------------------------------------------------------------
@@ -203,12 +207,28 @@ def _log_to(context: Context, level: int) -> None:
 # -- telling ----------------------------------------------------------------------------
 
 
-def _show_plan(context: Context, made: Plan, order: Order, options: dict[str, Any]) -> int:
+def _show_plan(
+    context: Context, made: Plan, others: list[Done], order: Order, options: dict[str, Any]
+) -> int:
     if options["json"]:
-        context.json(plan_as_dict(made, order))
+        context.json({**plan_as_dict(made, order), "others": [each.as_dict() for each in others]})
     else:
-        context.show(plan_page(made, order, context.out.width))
-    return 0
+        context.show([*plan_page(made, order, context.out.width), *_of_others(others)])
+    return int(any(each.trouble for each in others))
+
+
+def _of_others(others: list[Done]) -> list[Text]:
+    """A line for each backend that keeps its tasks elsewhere."""
+    lines = []
+    for each in others:
+        told = ", ".join(
+            f"{number:,} {kind}" for kind, number in sorted(each.pruned.deleted.items())
+        )
+        if each.trouble or each.left_alone:
+            lines.append(styled(f"  backend {each.alias}: {each.trouble or each.left_alone}", WARN))
+        elif told:
+            lines.append(Text(f"  backend {each.alias}: {told}"))
+    return lines
 
 
 def plan_as_dict(made: Plan, order: Order) -> dict[str, Any]:
