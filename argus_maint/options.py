@@ -232,10 +232,13 @@ def show(value: object) -> str:
     return _short.repr(value)
 
 
-def did_you_mean(wrong: object, known: Iterable[str]) -> str:
-    """Return `` Did you mean "...".`` with a leading space, or nothing if nothing is near."""
+def did_you_mean(wrong: object, known: Iterable[str], near_enough: float = 0.6) -> str:
+    """Return `` Did you mean "...".`` with a leading space, or nothing if nothing is near.
+
+    ``near_enough``: what share of the two must be the same, as difflib counts it.
+    """
     by_lower = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(str(wrong).lower(), by_lower, n=1)
+    near = difflib.get_close_matches(str(wrong).lower(), by_lower, n=1, cutoff=near_enough)
     return f' Did you mean "{by_lower[near[0]]}"?' if near else ""
 
 

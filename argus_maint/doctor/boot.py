@@ -100,8 +100,8 @@ def _nothing(command: str, inside: bool) -> Line:
     if inside:
         return ok(
             TOPIC,
-            f"{command} does not run in this container",
-            "What starts containers is not seen from inside: let it start one with it.",
+            f"what starts {command} is not seen from inside this container",
+            "Where nothing starts it nobody does its work: let whatever starts containers do it.",
         )
     what = {
         "db_worker": "When this host boots nobody works tasks off, unless another host does.",

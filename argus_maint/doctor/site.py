@@ -70,8 +70,8 @@ def _debug() -> Iterator[Line]:
         yield warn(
             TOPIC,
             "DEBUG is on",
-            "db_worker is then one process for development, without a supervisor; Django keeps "
-            "every query in memory.",
+            "A db_worker without --processes is then one process for development, without a "
+            "supervisor; Django keeps every query in memory.",
             "Set DEBUG = False in production; or start db_worker with --no-reload.",
         )
 

@@ -57,7 +57,7 @@ def hexdigits(token: str) -> str:
     if not re.fullmatch(r"[0-9a-f]{1,32}", digits, re.ASCII):
         raise ValueError(f"{token!r} is no task id: ids are hex digits, as in 0f3c9a1e")
     if len(digits) < SHORTEST:
-        raise ValueError(f"{token!r} is too short: give at least {SHORTEST} digits of the id")
+        raise ValueError(f"{token!r} is too short: give at least {SHORTEST} hex digits of the id")
     return digits
 
 

@@ -133,7 +133,7 @@ def test_where_nobody_has_looked_it_judges_by_itself_and_never_says_ok() -> None
     assert _check()[:2] == (2, "MAINT CRITICAL - no worker is running")
     rows.process()
     status, text, _, _ = _check()
-    assert (status, text) == (3, "MAINT UNKNOWN - nobody has looked for findings yet")
+    assert (status, text) == (3, "MAINT UNKNOWN - the job findings has made no pass yet")
     notes.looked(age=1000)
     assert _check()[:2] == (3, "MAINT UNKNOWN - nobody has looked for findings for 16m")
     notes.finding("JobFailed", "prune")

@@ -42,7 +42,7 @@ def test_files_of_service_managers_are_read_and_comments_are_not(tmp_path: Path)
 def test_in_a_container_it_says_that_it_cannot_see(tmp_path: Path) -> None:
     lines = list(boot.look("default", tmp_path, True))
     assert [each.level for each in lines] == ["ok", "ok"]
-    assert "does not run in this container" in lines[0].found
+    assert "is not seen from inside this container" in lines[0].found
 
 
 def test_a_worker_that_was_started_by_hand(lab: Lab, tmp_path: Path) -> None:

@@ -325,6 +325,7 @@ def test_reload_and_batch_exclude_each_other_as_in_the_stock_command(
         (True, "", True),
         (True, "--no-reload", False),
         (True, "--processes=2", False),
+        (True, "--processes=1", False),
         (True, "--batch", False),
         (False, "", False),
         (False, "--reload", True),

@@ -47,7 +47,7 @@ SIGN_OFF = 2.0  # seconds a reload waits for the task in hand to be given back
 STOCK = {  # what the stock command's options do here
     "--reload": "One worker in one process, restarted when code changes, without a supervisor "
     "and with no time for tasks to finish: for development (default: DEBUG, unless "
-    "--processes is above 1 or --batch is given).",
+    "--processes or --batch is given).",
     "--max-tasks": "Replace a worker after this many tasks; with --batch it ends instead "
     "(default: never).",
     "--worker-id": "Name of this supervisor, for people. Its workers get unique ids that "
@@ -102,9 +102,8 @@ class Command(WrongJobsApart, StockCommand):
         ours.add_argument(
             "--processes",
             type=count,
-            default=1,
             metavar="N",
-            help="Worker processes to run (default: %(default)s).",
+            help="Worker processes to run (default: 1).",
         )
         ours.add_argument(
             "--time-limit",
@@ -157,6 +156,7 @@ class Command(WrongJobsApart, StockCommand):
         except ValueError as error:
             raise _wrong(f"--lease: {error}") from error
         reload = self._reload(options)
+        processes = options["processes"] or 1
         host, incarnation = this_host(), new_incarnation()
         name = options["worker_id"] or f"{host.hostname[:40]}-{incarnation[:6]}"
         queues = replace(self._queues(options), worker=name)
@@ -167,16 +167,16 @@ class Command(WrongJobsApart, StockCommand):
             queues=queues, **common, **{key: options[key] for key in of_worker}
         )
         limits = SupervisorOptions(
-            processes=options["processes"], grace=options["grace"], lease=lease, **common
+            processes=processes, grace=options["grace"], lease=lease, **common
         )
-        info = self._info(queues, options["processes"], reload, options["batch"])
+        info = self._info(queues, processes, reload, options["batch"])
         group = Group(uuid4(), name, host, lease, info)
         crew = _Crew(group, worker_options, config.process_retention)
         close_all()
         if reload:
             run_with_reloader(crew.run_in_process)
             return
-        board = Board(options["processes"])
+        board = Board(processes)
         with output.never_waiting():
             status = Supervisor(
                 limits,
@@ -216,12 +216,12 @@ class Command(WrongJobsApart, StockCommand):
         if asked and options["batch"]:
             self.stderr.write("--reload and --batch exclude each other; going on without --reload")
             return False
-        if asked and options["processes"] > 1:
+        processes = options["processes"]
+        if asked and (processes or 1) > 1:
             raise _wrong("--reload runs one worker: leave out --processes, or --reload")
         if asked is None:
-            return bool(
-                django_settings.DEBUG and not options["batch"] and options["processes"] == 1
-            )
+            # Who says how many wants a supervisor for them, be it for one.
+            return bool(django_settings.DEBUG and not options["batch"] and processes is None)
         return bool(asked)
 
     def _queues(self, options: dict[str, Any]) -> Queues:

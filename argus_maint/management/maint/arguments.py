@@ -67,7 +67,7 @@ def _helpful(message: str, options: Iterable[str]) -> str:
         return f"{message}: look at the setting TASKS"
     option = re.match(r"unrecognized arguments: (--[^\s=]+)", message)
     if option:
-        return f"{message};{did_you_mean(option[1], options)}".rstrip(";")
+        return f"{message};{did_you_mean(option[1], options, 0.75)}".rstrip(";")
     return message
 
 

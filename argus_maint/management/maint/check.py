@@ -152,7 +152,7 @@ def _unseen(status: Status) -> str:
     if not _keeps_a_book():
         return "the job findings is switched off"
     if status.looked is None:
-        return "nobody has looked for findings yet"
+        return "the job findings has made no pass yet"
     schedule = get_settings().jobs[book.JOB].schedule
     looked = book.last_look(status.using)
     due = book.due_after(looked, schedule) if looked is not None else None
