@@ -27,6 +27,7 @@ class Other:
     queues: list[Queue] = field(default_factory=list)
     workers: list[Worker] = field(default_factory=list)
     trouble: str = ""
+    usable: bool = True  # False: not even its class can be used, which a system check says too
 
     def takers(self, queue: str) -> int:
         """Workers that take from a queue, as far as nobody knows them to be dead."""
@@ -75,7 +76,7 @@ def _is_shown(adapter: Adapter) -> bool:
 def _one(adapter: Adapter) -> Other:
     other = Other(adapter.alias, adapter.name, adapter.worker_command)
     if adapter.backend is None:
-        other.trouble = " ".join(adapter.warnings())
+        other.usable, other.trouble = False, " ".join(adapter.warnings())
         return other
     try:
         other.queues = adapter.queues() if adapter.supports_stats else []

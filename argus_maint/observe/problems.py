@@ -75,13 +75,17 @@ def _lost(census: Census) -> list[Problem]:
 
 
 def _unusable(status: Status) -> list[Problem]:
-    """Backends that do not answer, or cannot be used at all."""
-    command = "manage.py maint backends --look"
-    return [
-        Problem("backend", f"backend {each.alias}: {each.trouble}", command, "Misconfigured")
-        for each in status.others
-        if each.trouble
-    ]
+    """Backends that do not answer, or cannot be used at all.
+
+    Where one does not answer, the job rescue cannot do its work, and fails.
+    """
+    found = []
+    for each in status.others:
+        if each.trouble:
+            becomes = ("JobFailed", "rescue") if each.usable else ("Misconfigured", "")
+            message, command = f"backend {each.alias}: {each.trouble}", "manage.py maint backends"
+            found.append(Problem("backend", message, command, *becomes))
+    return found
 
 
 def _unattended(status: Status) -> Iterator[Queue]:
