@@ -348,13 +348,13 @@ def test_a_clock_of_the_database_that_was_set_repeats_no_tick_and_stops_none(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The ticks of an hour that comes again have been; what was ahead of it is in no way."""
-    job, real = Job("j", "a job", schedule("60s")), ledger.utc_now
+    job, start = Job("j", "a job", schedule("60s")), ledger.utc_now("default")
     ran: list[Any] = []
 
     def fire(*minutes: int) -> None:
         for offset in minutes:
             moved = timedelta(minutes=offset)
-            monkeypatch.setattr(ledger, "utc_now", lambda using, by=moved: real(using) + by)
+            monkeypatch.setattr(ledger, "utc_now", lambda using, by=moved: start + by)
             ran.extend(ledger.aware(run.tick) for run in host.runner.fire(job))
 
     fire(200, 201, 202)
