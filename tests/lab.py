@@ -160,7 +160,9 @@ class Lab:
             timeout=120,
         )
         if check and done.returncode:
-            raise AssertionError(f"{arguments} exited {done.returncode}:\n{done.stderr}")
+            raise AssertionError(
+                f"{arguments} exited {done.returncode}:\n{done.stdout}\n{done.stderr}"
+            )
         return done
 
     def path(self, name: str) -> str:

@@ -46,7 +46,7 @@ def test_a_task_that_heeds_no_signal_runs_again_on_another_worker(lab: Lab) -> N
     result = tasks.sleep.enqueue(600)
     os.kill(lab.holder(result).pid, signal.SIGSTOP)
     maint("requeue", str(result.id), "--kill")
-    row = until(lambda: len(lab.row(result).worker_ids) == 2 and lab.row(result))
+    row = until(lambda: len(lab.row(result).worker_ids) == 2 and lab.row(result), 60)
     (entry,) = lab.ledger(result)
     assert (entry.verdict, entry.action, entry.exit_signal) == ("manual", "requeued", "SIGKILL")
     assert row.worker_ids[0] != row.worker_ids[1]

@@ -248,7 +248,7 @@ def test_a_keeper_that_fails_again_and_again_is_restarted_later_each_time(
 
 
 def test_one_update_a_beat_whatever_the_number_of_workers(life: Lab) -> None:
-    worker = life.worker("--processes=4", "--lease=1", LIFE_SQL=life.path("sql")).ready(4)
+    worker = life.worker("--processes=4", "--lease=3", LIFE_SQL=life.path("sql")).ready(4)
     until(lambda: beats(worker) >= 6)
     assert worker.stop() == 0
     rows = Process.objects.filter(name=worker.name)
