@@ -31,7 +31,11 @@ TASKS = {
     "redis": {
         "BACKEND": "django_tasks_redis.RedisTaskBackend",
         "QUEUES": ["default", "bulk"],
-        "OPTIONS": {"REDIS_URL": f"redis://127.0.0.1:{BROKER_PORT}/1"},
+        "OPTIONS": {
+            "REDIS_URL": f"redis://127.0.0.1:{BROKER_PORT}/1",
+            # A worker of a test may be told to reclaim after seconds, not minutes.
+            "REDIS_CLAIM_TIMEOUT": float(os.environ.get("ARGUS_MAINT_TEST_CLAIM_TIMEOUT", "300")),
+        },
     },
     "threads": {"BACKEND": "django_tasks_local.ThreadPoolBackend", "QUEUES": []},
     "immediate": {"BACKEND": "django.tasks.backends.immediate.ImmediateBackend"},

@@ -1,0 +1,82 @@
+"""django-tasks-redis: its own worker command, on the Redis of this run."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import redis
+from django.conf import settings
+from django.tasks import task_backends
+from django_tasks_redis.utils import deserialize_datetime
+
+from tests.backends.adapters.world import World
+from tests.lab import Supervised, until
+
+_STARTED = re.compile(r"Starting Redis task worker: (\S+)")
+
+
+class RedisWorld(World):
+    """``run_redis_tasks``. ``environment`` and ``options`` are those of workers to come."""
+
+    alias = "redis"
+
+    def __init__(self, lab: Any) -> None:
+        super().__init__(lab)
+        self.options = ["--continuous", "--interval=0.1"]
+        self.environment: dict[str, str] = {}
+
+    @property
+    def backend(self) -> Any:
+        """The site's own."""
+        return task_backends[self.alias]
+
+    @property
+    def server(self) -> redis.Redis:
+        """A client of the test's own."""
+        return redis.Redis(port=settings.BROKER_PORT, db=1, decode_responses=True)
+
+    def worker(self, name: str = "") -> Supervised:
+        """One that reads from all queues."""
+        number = len(self.lab.started)
+        worker = self.lab.start(
+            name or f"redis{number}",
+            "run_redis_tasks",
+            f"--backend={self.alias}",
+            *self.options,
+            **self.environment,
+        )
+        until(lambda: self._reads(worker), what=f"{worker.name} reads")
+        return worker
+
+    def _reads(self, worker: Supervised) -> bool:
+        assert worker.process.poll() is None, f"{worker.name} has ended:\n{worker.log}"
+        broker = self.backend.broker
+        return any(
+            each["name"] == self.worker_id(worker)
+            for key in broker.stream_keys()
+            if self.server.exists(key)
+            for each in self.server.xinfo_consumers(key, broker.consumer_group)
+        )
+
+    def worker_id(self, worker: Supervised) -> str:
+        """What the package calls it."""
+        found = _STARTED.search(worker.log)
+        return found[1] if found else ""
+
+    def status(self, task_id: str) -> str:
+        """As ``get_result`` has it."""
+        return str(self.backend.get_result(task_id).status)
+
+    def age(self, seconds: float) -> None:
+        """The end of each task, and its place in the package's index."""
+        server, prefix = self.server, f"{self.backend.key_prefix}:{self.alias}"
+        for key in server.scan_iter(f"{prefix}:result:*"):
+            finished = deserialize_datetime(server.hget(key, "finished_at") or "")
+            if finished is not None:
+                earlier = finished.fromtimestamp(finished.timestamp() - seconds, finished.tzinfo)
+                server.hset(key, "finished_at", earlier.isoformat())
+        for status in ("SUCCESSFUL", "FAILED"):
+            for key in server.scan_iter(f"{prefix}:*status_index:{status}"):
+                for task_id, score in server.zrange(key, 0, -1, withscores=True):
+                    server.zadd(key, {task_id: score - seconds})
