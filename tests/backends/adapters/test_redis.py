@@ -222,10 +222,333 @@ def test_a_worker_of_which_nobody_can_tell_is_left_to_the_package(
     assert lost.confirms_in > 0 and lost.verdict == "unregistered"
 
 
-def test_a_task_can_be_without_a_message_only_when_its_worker_has_moved_on(
+@pytest.mark.slow
+def test_a_result_that_could_not_be_written_is_found_when_the_server_is_back(
+    world: RedisWorld, broker: Broker, file: Path
+) -> None:
+    """The package throws the message away then, and the task is RUNNING for ever."""
+    worker = world.worker()
+    task_id = world.append(file, "t", 1)
+    until(lambda: began(file, "t"))
+    broker.stop()
+    until(lambda: "Failed to process a task" in worker.log, 60, "it could not write its result")
+    assert ended(file, "t") == 1
+    broker.start()
+    key = "django_tasks:redis:default:stream:normal"
+    until(lambda: not world.server.xlen(key), 30, "it throws the message away")
+    assert world.status(task_id) == "RUNNING"
+    assert world.adapter.lost()[0].confirms_in > 0, "one look is not enough"
+    (lost,) = until(lambda: [each for each in world.adapter.lost() if not each.confirms_in], 20)
+    assert (lost.verdict, lost.task_id) == ("orphaned", task_id)
+    assert requeue(world, lost)
+    until(lambda: world.status(task_id) == "SUCCESSFUL")
+    assert worker.process.poll() is None and ended(file, "t") == 2
+
+
+# -- a task that runs longer than the claim timeout -------------------------------
+
+
+@pytest.mark.slow
+def test_a_live_task_longer_than_the_claim_timeout_is_named(
+    world: RedisWorld, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world.backend, "claim_timeout", 2.0)
+    world.environment = {"ARGUS_MAINT_TEST_CLAIM_TIMEOUT": "2"}
+    world.options.append("--claim-interval=0.5")
+    first = world.worker()
+    task_id = world.append(file, "t", 15)
+    until(lambda: began(file, "t"))
+    assert world.adapter.twice() == []
+    (due,) = until(lambda: world.adapter.twice(), what="it is named")
+    assert (due.task_id, due.twice, due.worker) == (task_id, False, world.worker_id(first))
+    assert due.seconds > 2 and world.adapter.lost() == []
+
+    second = world.worker()
+    until(lambda: len(began(file, "t")) == 2, what="the package runs it twice")
+    found = until(lambda: [each for each in world.adapter.twice() if each.twice])
+    assert [(each.task_id, each.worker) for each in found] == [(task_id, world.worker_id(first))]
+    assert world.worker_id(second) in found[0].evidence
+    assert world.adapter.lost() == [], "both are alive"
+
+
+@pytest.mark.parametrize(
+    ("rescue", "says"),
+    [
+        ({}, "no time_limit holds for all tasks: one that runs longer than 300 s"),
+        ({"*": {"time_limit": "10m"}}, "tasks * may run for 600 s, and after 300 s"),
+        ({"shop.*": {"on_lost": "fail"}}, "tasks shop.* are to fail when their worker is lost"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_told(rescue: dict[str, Any], says: str) -> None:
+    with override_settings(ARGUS_MAINT={"RESCUE": rescue}):
+        (adapter,) = [each for each in adapters("default") if each.alias == "redis"]
+        lines = adapter.warnings()
+    assert any(says in line for line in lines), lines
+    assert not any("\n" in line for line in lines)
+
+
+def test_settings_that_go_together_need_no_word() -> None:
+    ages = {"failed": "30d", "quarantined": "30d"}
+    rescue = {"*": {"time_limit": "2m"}}
+    with override_settings(ARGUS_MAINT={"RESCUE": rescue, "RETENTION": ages}):
+        (adapter,) = [each for each in adapters("default") if each.alias == "redis"]
+        assert adapter.warnings() == []
+
+
+# -- what a person asks for -------------------------------------------------------
+
+
+def test_a_failed_task_is_put_back_by_a_person(world: RedisWorld, file: Path) -> None:
+    task_id, _ = killed(world, file, seconds=1)
+    (lost,) = world.adapter.lost()
+    assert world.adapter.fail(lost, entry(world.adapter, lost, "failed"), WorkerLost)
+    failed = world.adapter.task(task_id)
+    assert failed is not None and failed.verdict == "manual"
+    assert requeue(world, failed) and not requeue(world, failed)
+    world.worker()
+    until(lambda: world.status(task_id) == "SUCCESSFUL")
+    assert world.backend.get_result(task_id).errors == []
+
+
+def test_a_ready_task_is_failed_by_a_person_and_never_runs(world: RedisWorld, file: Path) -> None:
+    first, second = world.append(file, "first"), world.append(file, "second")
+    ready = world.adapter.task(first)
+    assert ready is not None and not requeue(world, ready)
+    assert world.adapter.fail(ready, entry(world.adapter, ready, "failed"), TaskDiscarded)
+    world.worker()
+    until(lambda: world.status(second) == "SUCCESSFUL")
+    assert world.status(first) == "FAILED" and not began(file, "first")
+    assert world.adapter.task("nobody") is None
+
+
+def test_there_is_no_fence_a_live_worker_overwrites_what_was_decided(
     world: RedisWorld, file: Path
 ) -> None:
-    worker = world.worker()
-    task_id = world.append(file, "t", 3)
+    assert not world.adapter.supports_fence
+    world.worker()
+    task_id = world.enqueue(tasks.wait_for, str(file))
+    until(lambda: world.status(task_id) == "RUNNING")
+    running = world.adapter.task(task_id)
+    assert running is not None
+    assert world.adapter.fail(running, entry(world.adapter, running, "failed"), TaskDiscarded)
+    assert world.status(task_id) == "FAILED"
+    file.touch()
+    until(lambda: world.status(task_id) == "SUCCESSFUL", what="it is overwritten")
+
+
+# -- looking ----------------------------------------------------------------------
+
+READS = {"zrange", "zcount", "zrangebyscore", "hmget", "mget", "exists", "time", "sscan"}
+READS |= {"xpending", "xrange", "xinfo", "hgetall"}
+OWN = {"client", "hello", "select", "info", "config", "command", "ping"}  # of any connection
+
+
+def test_looking_changes_nothing(world: RedisWorld, file: Path) -> None:
+    killed(world, file)
+    world.append(file, "later")
+    world.backend.claim_task(world.enqueue(tasks.add, 1, 2), "external")
+    server, prefix = world.server, "django_tasks:redis"
+    # What the package's own statistics would tidy away.
+    for key in (f"{prefix}:status_index:FAILED", f"{prefix}:default:status_index:FAILED"):
+        server.zadd(key, {"expired": 1.0})
+    server.sadd(f"{prefix}:results_index", "expired")
+    for built in (True, False):
+        if not built:
+            server.delete(f"{prefix}:status_index_built")
+        before = dump(server)
+        server.config_resetstat()
+        adapter = world.adapter
+        (queue,) = [q for q in adapter.queues() if q.counts.queue_name == "default"]
+        assert (queue.counts.ready, queue.counts.running, queue.failed) == (1, 2, 0)
+        assert adapter.workers() and adapter.lost() and adapter.twice() == []
+        adapter.prune(PruneOrder(KEPT, dry_run=True, duty=1))
+        used = {name.removeprefix("cmdstat_").split("|")[0] for name in server.info("commandstats")}
+        assert used - OWN <= READS
+        assert dump(server) == before
+
+
+def test_counts_are_the_truth(world: RedisWorld, file: Path) -> None:
+    from datetime import timedelta
+
+    from django.utils import timezone
+
+    for _ in range(3):
+        world.append(file, "t")
+    later = timezone.now() + timedelta(hours=1)
+    tasks.add.using(backend="redis", queue_name="bulk", run_after=later).enqueue(1, 2)
+    for built in (True, False):
+        if not built:
+            world.server.delete("django_tasks:redis:status_index_built")
+        bulk, default = world.adapter.queues()
+        assert (default.counts.ready, default.counts.scheduled) == (3, 0)
+        assert (bulk.counts.ready, bulk.counts.scheduled) == (0, 1)
+        assert bulk.counts.oldest_ready_at is None
+        assert default.counts.oldest_ready_at is not None
+        waited = timezone.now() - default.counts.oldest_ready_at
+        assert 0 <= waited.total_seconds() < 20
+
+
+def test_workers_are_seen_as_they_are(world: RedisWorld, file: Path) -> None:
+    busy = world.worker()
+    task_id = world.append(file, "t", 60)
     until(lambda: began(file, "t"))
-    (held,) = world.adapter.task(task_id).token.message, None  # type: ignore[union-attr]
+    idle = world.worker()
+    found = {each.name: each for each in world.adapter.workers()}
+    at_work, waiting = found[world.worker_id(busy)], found[world.worker_id(idle)]
+    assert (at_work.alive, at_work.task, at_work.pid) == (True, task_id, busy.pid)
+    assert (waiting.alive, waiting.task, waiting.pid) == (True, "", None)
+    assert world.adapter.lost() == []
+    busy.signal(signal.SIGSTOP)  # it is stopped, and not dead
+    assert world.adapter.lost() == []
+
+
+# -- prune ------------------------------------------------------------------------
+
+
+def finished(world: RedisWorld, number: int) -> None:
+    from django_tasks_redis import executor
+
+    for each in range(number):
+        world.enqueue(tasks.add, each, 1)
+    world.enqueue(tasks.fail, "x")
+    executor.process_tasks(backend_name="redis")
+    poison = world.adapter.task(world.enqueue(tasks.add, 0, 0))
+    assert poison is not None
+    assert world.adapter.fail(poison, entry(world.adapter, poison, "quarantined"), TaskQuarantined)
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+def test_prune_deletes_what_is_due_and_nothing_else(world: RedisWorld, indexed: bool) -> None:
+    server, prefix = world.server, "django_tasks:redis"
+    finished(world, 120)
+    world.age(2 * DAY)
+    finished(world, 3)
+    ready = world.enqueue(tasks.add, 1, 1)
+    running = world.enqueue(tasks.add, 2, 2)
+    world.backend.claim_task(running, "external")
+    gone = world.enqueue(tasks.add, 3, 3)
+    server.delete(f"{prefix}:result:{gone}")
+    if not indexed:
+        server.delete(f"{prefix}:status_index_built")
+
+    before = dump(server)
+    order = PruneOrder(KEPT, duty=1)
+    planned = world.adapter.prune(replace(order, dry_run=True))
+    assert dump(server) == before
+    done = world.adapter.prune(order)
+    assert done.deleted == planned.deleted == {"successful": 120, "expired": 1}
+    assert done.stopped == "" and done.batches > 2 and done.worst > 0
+    assert {world.status(ready), world.status(running)} == {"READY", "RUNNING"}
+    left = server.smembers(f"{prefix}:results_index")
+    assert len(left) == 3 + 2 + 2 + 2
+    assert {key.rpartition(":")[2] for key in server.scan_iter(f"{prefix}:result:*")} == left
+    assert server.zcard(f"{prefix}:status_index:SUCCESSFUL") == 3
+    assert world.adapter.prune(order).deleted == {}
+
+    world.age(30 * DAY)
+    assert world.adapter.prune(order).deleted == {"successful": 3, "failed": 2}
+
+
+def test_prune_keeps_to_its_bounds(world: RedisWorld) -> None:
+    finished(world, 120)
+    world.age(2 * DAY)
+    done = world.adapter.prune(PruneOrder(KEPT, max_seconds=0))
+    assert (done.stopped, done.deleted) == ("max_seconds", {})
+    assert world.adapter.prune(PruneOrder(KEPT, queues=("bulk",), duty=1)).deleted == {}
+    calls: list[int] = []
+
+    def stop_at_the_second() -> None:
+        calls.append(1)
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        world.adapter.prune(PruneOrder(KEPT, duty=1, go_on=stop_at_the_second))
+    left = world.server.zcard("django_tasks:redis:status_index:SUCCESSFUL")
+    assert 0 < left < 120
+    at = time.monotonic()
+    done = world.adapter.prune(PruneOrder(KEPT, duty=0.25))
+    assert done.deleted == {"successful": left} and done.seconds <= time.monotonic() - at
+
+
+# -- the server is away -----------------------------------------------------------
+
+
+def calls_of(adapter: Redis) -> Iterator[Any]:
+    yield from (adapter.queues, adapter.workers, adapter.lost, adapter.twice)
+    yield lambda: adapter.prune(PruneOrder(KEPT))
+    yield lambda: adapter.task("x")
+
+
+def refused(adapter: Any, says: str) -> None:
+    for call in calls_of(adapter):
+        at = time.monotonic()
+        with pytest.raises(Unreachable) as caught:
+            call()
+        assert time.monotonic() - at < 3
+        assert says in str(caught.value) and "\n" not in str(caught.value)
+        assert "hunter2" not in str(caught.value) and caught.value.__cause__ is None
+    assert isinstance(adapter.warnings(), list)
+
+
+def test_the_server_goes_away_and_comes_back(world: RedisWorld, broker: Broker, file: Path) -> None:
+    killed(world, file)
+    adapter = world.adapter
+    (lost,) = adapter.lost()
+    broker.stop()
+    refused(adapter, "does not answer: Connection refused")
+    with pytest.raises(Unreachable):
+        adapter.requeue(lost, entry(adapter, lost))
+    assert not LedgerEntry.objects.exists()
+    broker.start()
+    assert [each.task_id for each in adapter.lost()] == [lost.task_id]
+    assert adapter.requeue(lost, entry(adapter, lost))
+
+
+def test_a_server_that_hangs_is_not_waited_for(world: RedisWorld, broker: Broker) -> None:
+    adapter = world.adapter
+    adapter.queues()
+    assert broker.process is not None
+    broker.process.send_signal(signal.SIGSTOP)
+    try:
+        at = time.monotonic()
+        with pytest.raises(Unreachable, match="does not answer within 2 s"):
+            adapter.queues()
+        assert time.monotonic() - at < 3
+    finally:
+        broker.process.send_signal(signal.SIGCONT)
+    assert adapter.queues() is not None
+
+
+@pytest.mark.parametrize("given", ["", ":hunter2@"])
+def test_a_server_that_wants_another_password(broker: Broker, given: str) -> None:
+    url = f"redis://{given}127.0.0.1:{settings.BROKER_PORT}/1"
+    configured = {"redis": {**settings.TASKS["redis"], "OPTIONS": {"REDIS_URL": url}}}
+    broker.stop()
+    broker.start("--requirepass", "swordfish")
+    try:
+        with override_settings(TASKS={**settings.TASKS, **configured}):
+            every = {each.alias: each for each in adapters("default")}
+            refused(every["redis"], "does not let us in")
+            assert every["default"].name == "database"
+    finally:
+        broker.stop()
+        broker.start()
+
+
+def test_an_address_that_is_none_is_told_without_its_password() -> None:
+    bad = {"redis": {**settings.TASKS["redis"], "OPTIONS": {"REDIS_URL": "redis://h:hunter2/1"}}}
+    with override_settings(TASKS=bad):
+        (adapter,) = adapters("default")
+        refused(adapter, "no address of a server")
+
+
+def test_the_pid_of_another_time_is_no_proof_of_life() -> None:
+    from argus_maint.backends.adapters.redis_identity import of_this_process, read
+    from argus_maint.workers.identity import Presence, this_host
+
+    mine = of_this_process()
+    assert mine.presence(this_host()) is Presence.HERE and mine.pid == os.getpid()
+    assert replace(mine, start_time="1").presence(this_host()) is Presence.GONE
+    assert replace(mine, boot_id="another").presence(this_host()) is Presence.UNKNOWN
+    assert read('{"of": "another version"}') is None and read("no JSON") is None
