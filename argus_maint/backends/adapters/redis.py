@@ -57,7 +57,7 @@ class Token:
 class Overlong:
     """A task that runs longer than the claim timeout, under a worker that is not known dead.
 
-    ``twice``: another worker has it as well by now. ``seconds``: since it began.
+    ``twice``: another worker has it as well by now. ``seconds``: since it began, at least.
     """
 
     task_id: str

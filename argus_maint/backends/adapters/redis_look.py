@@ -19,7 +19,7 @@ from argus_maint.backends.adapters.redis_store import Message, State, Store
 from argus_maint.models import LedgerEntry
 from argus_maint.workers.identity import Presence, this_host
 
-SWEEP = 60.0  # seconds between two reclaims of a worker, unless its command says otherwise
+SWEEP = 60.0  # seconds between two reclaims by a worker, unless its command says otherwise
 _MOST = 10_000
 # When (by the server's clock) a RUNNING task was first seen without a message, by server key,
 # id and attempts: adapters come and go, and it takes two looks.
@@ -73,7 +73,7 @@ class Look:
             alive, evidence = False, f"its process no longer exists; {evidence}"
         elif presence is Presence.HERE:
             alive, evidence = True, f"its process exists; {evidence}"
-        elif consumer.idle <= self._reads_every:
+        elif not task and consumer.idle <= self._reads_every:
             alive = True
         return Worker(
             name,
@@ -120,7 +120,9 @@ class Look:
         if presence is Presence.HERE or age <= self.store.backend.claim_timeout:
             return None
         text = f"began it {age:.0f} s ago, and nobody here can tell whether it is alive"
-        return self._sight(state, message, LedgerEntry.Verdict.UNREGISTERED, text, SWEEP)
+        # Never certain, for us: by then a worker of the package may have seen to it.
+        wait = max(SWEEP, self.store.backend.claim_timeout)
+        return self._sight(state, message, LedgerEntry.Verdict.UNREGISTERED, text, wait)
 
     def _moved_on(self, state: State, worker: str) -> Sight:
         """A task without a message: its worker does not hold it once it has read again."""
@@ -180,9 +182,8 @@ class Look:
             about = (state.task_id, state.path, state.queue)
             for earlier in before:
                 if message and self._still_at_it(earlier, message):
-                    idle = self.consumers[earlier].idle
                     text = f"worker {earlier} is still at it, and worker {worker} has it as well"
-                    yield (*about, earlier, idle, True, text)
+                    yield (*about, earlier, message.idle + limit, True, text)
             if message and message.idle > limit and self._presence(worker) is not Presence.GONE:
                 text = (
                     f"worker {worker} has been at it for {message.idle:.0f} s; after "
@@ -191,7 +192,10 @@ class Look:
                 yield (*about, worker, message.idle, False, text)
 
     def _still_at_it(self, worker: str, later: Message) -> bool:
-        """Whether a worker from which a task was taken has not read since another got it."""
+        """Whether a worker from which a task was taken has not read since another got it.
+
+        The package forgets a worker that seems dead; whoever reads is known again.
+        """
         consumer = self.consumers.get(worker)
         alive = self._presence(worker) is Presence.HERE
-        return alive and consumer is not None and consumer.idle > later.idle
+        return alive and (consumer is None or consumer.idle > later.idle)

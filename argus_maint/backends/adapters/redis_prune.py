@@ -128,18 +128,19 @@ class Pruning:
 
     def _kind(self, status: str, finished: str, queue: str, path: str, errors: str) -> str:
         """What it is deleted as; empty where it stays."""
-        if not status:  # nobody knows its queue any more
-            return "expired" if self.of_expired and not self.order.queues else ""
+        if not status:  # nobody knows its queue any more, or its path
+            chosen = self.order.queues or self.order.pattern
+            return "expired" if self.of_expired and not chosen else ""
         if not self.of_others or status not in _KINDS:
             return ""
         at = deserialize_datetime(finished)
-        if at is None or (self.order.queues and queue not in self.order.queues):
+        if at is None:
             return ""
         kind = "successful" if status == SUCCESSFUL else "failed"
         if kind == "failed" and _last_error(errors) == _QUARANTINED:
             kind = "quarantined"
         age = (timezone.now() - at).total_seconds()
-        return kind if self.order.retention.goes(age, kind, queue, path) else ""
+        return kind if self.order.goes(age, kind, queue, path) else ""
 
 
 def _last_error(text: str) -> str:

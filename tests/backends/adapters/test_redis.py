@@ -234,6 +234,7 @@ def test_a_result_that_could_not_be_written_is_found_when_the_server_is_back(
     until(lambda: "Failed to process a task" in worker.log, 60, "it could not write its result")
     assert ended(file, "t") == 1
     broker.start()
+    until(world.loaded, what="it has read its data again")
     key = "django_tasks:redis:default:stream:normal"
     until(lambda: not world.server.xlen(key), 30, "it throws the message away")
     assert world.status(task_id) == "RUNNING"
@@ -411,7 +412,8 @@ def finished(world: RedisWorld, number: int) -> None:
     for each in range(number):
         world.enqueue(tasks.add, each, 1)
     world.enqueue(tasks.fail, "x")
-    executor.process_tasks(backend_name="redis")
+    while executor.get_pending_task_count(backend_name="redis"):
+        executor.process_tasks(backend_name="redis")
     poison = world.adapter.task(world.enqueue(tasks.add, 0, 0))
     assert poison is not None
     assert world.adapter.fail(poison, entry(world.adapter, poison, "quarantined"), TaskQuarantined)
@@ -437,7 +439,7 @@ def test_prune_deletes_what_is_due_and_nothing_else(world: RedisWorld, indexed: 
     assert dump(server) == before
     done = world.adapter.prune(order)
     assert done.deleted == planned.deleted == {"successful": 120, "expired": 1}
-    assert done.stopped == "" and done.batches > 2 and done.worst > 0
+    assert done.stopped == "" and done.batches >= 2 and done.worst > 0
     assert {world.status(ready), world.status(running)} == {"READY", "RUNNING"}
     left = server.smembers(f"{prefix}:results_index")
     assert len(left) == 3 + 2 + 2 + 2
@@ -501,6 +503,7 @@ def test_the_server_goes_away_and_comes_back(world: RedisWorld, broker: Broker, 
         adapter.requeue(lost, entry(adapter, lost))
     assert not LedgerEntry.objects.exists()
     broker.start()
+    until(world.loaded, what="it has read its data again")
     assert [each.task_id for each in adapter.lost()] == [lost.task_id]
     assert adapter.requeue(lost, entry(adapter, lost))
 

@@ -23,6 +23,8 @@ class RedisWorld(World):
 
     def __init__(self, lab: Any) -> None:
         super().__init__(lab)
+        assert task_backends[self.alias]
+        del task_backends[self.alias]  # it remembers a server that has been emptied since
         self.options = ["--continuous", "--interval=0.1"]
         self.environment: dict[str, str] = {}
 
@@ -35,6 +37,13 @@ class RedisWorld(World):
     def server(self) -> redis.Redis:
         """A client of the test's own."""
         return redis.Redis(port=settings.BROKER_PORT, db=1, decode_responses=True)
+
+    def loaded(self) -> bool:
+        """Whether a server that was started has read its data."""
+        try:
+            return bool(self.server.ping())
+        except redis.ConnectionError:
+            return False
 
     def worker(self, name: str = "") -> Supervised:
         """One that reads from all queues."""
