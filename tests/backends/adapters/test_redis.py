@@ -555,3 +555,30 @@ def test_the_pid_of_another_time_is_no_proof_of_life() -> None:
     assert replace(mine, start_time="1").presence(this_host()) is Presence.GONE
     assert replace(mine, boot_id="another").presence(this_host()) is Presence.UNKNOWN
     assert read('{"of": "another version"}') is None and read("no JSON") is None
+
+
+def test_a_worker_that_cannot_say_who_it_is_works_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    from argus_maint.backends.adapters import redis_identity
+
+    def away() -> None:
+        raise redis.ConnectionError("away")
+
+    backend = task_backends["redis"]
+    monkeypatch.setattr(backend, "get_client", away)
+    for sender, worker_ids in ((type(backend), ["w"]), (type(backend), []), (object, ["w"])):
+        result = SimpleNamespace(worker_ids=worker_ids, backend="redis")
+        redis_identity._tell(sender, task_result=result)
+
+
+def test_a_worker_says_who_it_is_once_and_not_at_each_task(world: RedisWorld) -> None:
+    worker = world.worker()
+    first = world.enqueue(tasks.add, 1, 1)
+    until(lambda: world.status(first) == "SUCCESSFUL")
+    key = f"django_tasks:redis:argus_maint:worker:{world.worker_id(worker)}"
+    assert 80_000 < world.server.ttl(key) <= 86_400
+    world.server.expire(key, 1000)
+    second = world.enqueue(tasks.add, 1, 1)
+    until(lambda: world.status(second) == "SUCCESSFUL")
+    assert world.server.ttl(key) <= 1000
