@@ -22,6 +22,7 @@ from argus_maint.backends.adapters import adapters
 from argus_maint.backends.adapters.base import Lost, PruneOrder, Unreachable, entry_of
 from argus_maint.backends.adapters.redis import Redis
 from argus_maint.exceptions import TaskDiscarded, TaskQuarantined, WorkerLost
+from argus_maint.jobs import foreign
 from argus_maint.models import LedgerEntry
 from argus_maint.retention import DAY, Retention
 from tests import tasks
@@ -132,6 +133,20 @@ def test_it_is_failed_with_our_error_and_its_message_is_gone(world: RedisWorld, 
     (queue,) = [each for each in world.adapter.queues() if each.counts.queue_name == "default"]
     assert (queue.failed, queue.counts.running) == (1, 0)
     assert world.server.ttl(f"django_tasks:redis:result:{task_id}") > 0
+
+
+@pytest.mark.parametrize(
+    ("policy", "action", "status"),
+    [({}, "requeued", "READY"), ({"on_lost": "fail"}, "failed", "FAILED")],
+)
+def test_the_job_rescue_acts_by_policy(
+    world: RedisWorld, file: Path, policy: dict[str, Any], action: str, status: str
+) -> None:
+    task_id, _ = killed(world, file)
+    with override_settings(ARGUS_MAINT={"RESCUE": {"*": policy}}):
+        report = foreign.make(foreign.Errand("default", "test"))
+    assert [(each.action, each.losses) for each in report.acts] == [(action, 1)]
+    assert report.errors == [] and world.status(task_id) == status
 
 
 def test_a_delay_is_kept(world: RedisWorld, file: Path) -> None:
