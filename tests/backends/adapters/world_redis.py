@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -10,7 +11,9 @@ from django.conf import settings
 from django.tasks import task_backends
 from django_tasks_redis.utils import deserialize_datetime
 
-from tests.backends.adapters.world import World
+from argus_maint.backends.adapters.base import Lost, entry_of
+from argus_maint.models import LedgerEntry
+from tests.backends.adapters.world import World, began
 from tests.lab import Supervised, until
 
 _STARTED = re.compile(r"Starting Redis task worker: (\S+)")
@@ -89,3 +92,47 @@ class RedisWorld(World):
             for key in server.scan_iter(f"{prefix}:*status_index:{status}"):
                 for task_id, score in server.zrange(key, 0, -1, withscores=True):
                     server.zadd(key, {task_id: score - seconds})
+
+
+def entry(adapter: Any, lost: Lost, action: str = "requeued") -> LedgerEntry:
+    """What an act on this task leaves in the ledger."""
+    return entry_of(adapter, lost, action=action, noticed_by="test", counted=True, losses=1)
+
+
+def requeue(world: RedisWorld, lost: Lost, delay: float = 0) -> bool:
+    """Put it back, as a rescue would."""
+    return world.adapter.requeue(lost, entry(world.adapter, lost), delay)
+
+
+def killed(world: RedisWorld, file: Path, text: str = "t", seconds: float = 60) -> tuple[str, str]:
+    """A task whose worker was killed in its middle; its id, and the worker's."""
+    worker = world.worker()
+    task_id = world.append(file, text, seconds)
+    until(lambda: began(file, text), what="the task begins")
+    world.kill(worker)
+    return task_id, world.worker_id(worker)
+
+
+def dump(server: redis.Redis) -> dict[str, Any]:
+    """All that a server holds, consumers and what they have not acknowledged included."""
+    found: dict[str, Any] = {"expires": {}, "groups": {}}
+    for key in sorted(server.scan_iter()):
+        found["expires"][key] = server.expiretime(key)
+        if server.type(key) != "stream":
+            found[key] = server.dump(key) if server.type(key) == "string" else content(server, key)
+            continue
+        found[key] = server.xrange(key)
+        for group in server.xinfo_groups(key):
+            pending = server.xpending_range(key, group["name"], "-", "+", 1000)
+            consumers = server.xinfo_consumers(key, group["name"])
+            held = [(p["message_id"], p["consumer"], p["times_delivered"]) for p in pending]
+            found["groups"][key] = (group, held, [(c["name"], c["pending"]) for c in consumers])
+    return found
+
+
+def content(server: redis.Redis, key: str) -> Any:
+    """What a key other than a stream or a string holds."""
+    kind = server.type(key)
+    if kind == "hash":
+        return server.hgetall(key)
+    return server.smembers(key) if kind == "set" else server.zrange(key, 0, -1, withscores=True)
