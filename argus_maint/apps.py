@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.db.models.signals import post_migrate
 
 from argus_maint import plugin
@@ -25,3 +25,7 @@ class ArgusMaintConfig(AppConfig):
 
         checks.register_checks()
         post_migrate.connect(indexes.restore, dispatch_uid="argus_maint.indexes.restore")
+        if apps.is_installed("django_tasks_redis"):
+            from argus_maint.backends.adapters import redis_identity
+
+            redis_identity.connect()
