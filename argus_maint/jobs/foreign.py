@@ -67,12 +67,13 @@ def make(errand: Errand) -> Report:
         each for each in adapters(errand.using) if each.supports_rescue and not each.in_task_table
     ]
     _look(places, errand, report)
-    while report.unconfirmed and errand.wait and not errand.dry_run:
-        until = now() + min(lost.confirms_in for _, lost in report.unconfirmed) + AFTER
+    while errand.wait and not errand.dry_run:
+        soon = [each for each in report.unconfirmed if each[1].confirms_in < LONGEST]
+        until = now() + min((lost.confirms_in for _, lost in soon), default=LONGEST) + AFTER
         if until - began > LONGEST:
             break
         _sleep_until(until, errand)
-        waiting = {alias for alias, _ in report.unconfirmed}
+        waiting = {alias for alias, _ in soon}
         _look([each for each in places if each.alias in waiting], errand, report)
         report.waited = now() - began
     return report
@@ -121,8 +122,12 @@ def _settle(adapter: Adapter, lost: Lost, errand: Errand, report: Report) -> Non
 
 
 def _entry(adapter: Adapter, lost: Lost, errand: Errand) -> LedgerEntry:
+    # One that its living worker does not hold has lost no worker.
+    counted = lost.verdict != LedgerEntry.Verdict.ORPHANED
     before = losses(ledger_id(lost.task_id), errand.using)
-    return entry_of(adapter, lost, counted=True, losses=before + 1, noticed_by=errand.noticed_by)
+    return entry_of(
+        adapter, lost, counted=counted, losses=before + counted, noticed_by=errand.noticed_by
+    )
 
 
 def _act(adapter: Adapter, lost: Lost, entry: LedgerEntry, error: type[Exception] | None) -> bool:

@@ -59,7 +59,7 @@ class Unreachable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """One queue. ``failed`` and ``finished`` are None where nobody keeps them."""
+    """One queue. ``failed`` and ``finished`` (with success) are None where nobody keeps them."""
 
     counts: QueueCounts
     failed: int | None = None
@@ -73,7 +73,7 @@ class Worker:
     Attributes:
         name: as the backend calls it.
         queues: those it takes from, all of them where it is empty.
-        seen_at: its last proof of life, by the clock that ``clock`` names.
+        seen_at: its last proof of life, by the clock of its host or of its backend.
         alive: None where nobody can tell.
         evidence: what makes us think so, in words.
         task: the id of what it holds, if that is known.
@@ -94,8 +94,8 @@ class Lost:
     """A task whose worker is dead, at the attempt at which it was read.
 
     ``confirms_in`` is 0 when that is certain, else the seconds after which it is worth
-    another look. ``token`` is the adapter's own: what ``requeue`` and ``fail`` must find
-    unchanged.
+    another look; infinite where nobody can tell from here, and the backend sees to it.
+    ``token`` is the adapter's own: what ``requeue`` and ``fail`` must find unchanged.
     """
 
     task_id: str
@@ -110,6 +110,22 @@ class Lost:
     confirms_in: float = 0.0
     exit_signal: str = ""
     token: Any = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Overlong:
+    """A task that runs longer than its backend waits before it gives it to another worker.
+
+    ``twice``: another worker has it as well by now. ``seconds``: since it began, at least.
+    """
+
+    task_id: str
+    task_path: str
+    queue_name: str
+    worker: str
+    seconds: float
+    twice: bool
+    evidence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +250,10 @@ class Adapter:
     def lost(self) -> list[Lost]:
         """Tasks whose worker is dead, and those of which that may yet turn out."""
         raise NotImplementedError
+
+    def overlong(self) -> list[Overlong]:
+        """RUNNING tasks that the backend gives to a second worker, though the first may live."""
+        return []
 
     def requeue(self, lost: Lost, entry: LedgerEntry, delay: float = 0) -> bool:
         """Make it ready again, ``delay`` seconds from now, and save the entry: both or neither.

@@ -11,8 +11,8 @@ whether that one is dead or only slow. What we add:
 Anything else is left to the package. ``lost`` lists it past the claim timeout as not certain.
 Whoever acts must find the message with the worker that it was read with, so exactly one does.
 
-``warnings`` holds the settings against the time limits of the site, and ``twice`` names the
-tasks that run longer than the claim timeout now.
+``warnings`` holds the settings against the time limits of the site, and ``overlong`` names
+the tasks that run longer than the claim timeout now.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from argus_maint.backends.adapters import redis_settings
 from argus_maint.backends.adapters.base import (
     Adapter,
     Lost,
+    Overlong,
     Pruned,
     PruneOrder,
     Queue,
@@ -51,22 +52,6 @@ class Token:
 
     state: State
     message: Message | None
-
-
-@dataclass(frozen=True, slots=True)
-class Overlong:
-    """A task that runs longer than the claim timeout, under a worker that is not known dead.
-
-    ``twice``: another worker has it as well by now. ``seconds``: since it began, at least.
-    """
-
-    task_id: str
-    task_path: str
-    queue_name: str
-    worker: str
-    seconds: float
-    twice: bool
-    evidence: str
 
 
 class Redis(Adapter):
@@ -123,7 +108,7 @@ class Redis(Adapter):
                 return _lost(Sight(state, message, LedgerEntry.Verdict.MANUAL, ""))
         return None
 
-    def twice(self) -> list[Overlong]:
+    def overlong(self) -> list[Overlong]:
         """RUNNING tasks past the claim timeout: they run twice, or will when a worker is free."""
         with self._link.client() as client:
             return [Overlong(*each) for each in Look(self._store(client)).overlong()]

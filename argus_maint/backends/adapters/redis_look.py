@@ -8,6 +8,7 @@ the host that it runs on can tell.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,7 +20,6 @@ from argus_maint.backends.adapters.redis_store import Message, State, Store
 from argus_maint.models import LedgerEntry
 from argus_maint.workers.identity import Presence, this_host
 
-SWEEP = 60.0  # seconds between two reclaims by a worker, unless its command says otherwise
 _MOST = 10_000
 # When (by the server's clock) a RUNNING task was first seen without a message, by server key,
 # id and attempts: adapters come and go, and it takes two looks.
@@ -120,9 +120,8 @@ class Look:
         if presence is Presence.HERE or age <= self.store.backend.claim_timeout:
             return None
         text = f"began it {age:.0f} s ago, and nobody here can tell whether it is alive"
-        # Never certain, for us: by then a worker of the package may have seen to it.
-        wait = max(SWEEP, self.store.backend.claim_timeout)
-        return self._sight(state, message, LedgerEntry.Verdict.UNREGISTERED, text, wait)
+        # Never certain, for us: a worker of the package sees to it.
+        return self._sight(state, message, LedgerEntry.Verdict.UNREGISTERED, text, math.inf)
 
     def _moved_on(self, state: State, worker: str) -> Sight:
         """A task without a message: its worker does not hold it once it has read again."""
@@ -173,7 +172,7 @@ class Look:
     # -- tasks that run longer than the claim timeout ------------------------------
 
     def overlong(self) -> Iterator[tuple[str, str, str, str, float, bool, str]]:
-        """The values of ``redis.Overlong``, for each task and each worker that is at it."""
+        """The values of ``base.Overlong``, for each task and each worker that is at it."""
         limit = self.store.backend.claim_timeout
         for state in self.running:
             *before, worker = state.workers or [""]

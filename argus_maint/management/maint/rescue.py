@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isfinite
 from typing import Any
 
 from rich.text import Text
@@ -113,7 +114,11 @@ def as_dict(rescue: Rescue) -> dict[str, Any]:
         "dead_processes": rescue.ended,
         "waiting": [{"worker_id": each.worker_id, "lease": each.lease} for each in rescue.waiting],
         "unconfirmed": [
-            {"backend": alias, "task_id": each.task_id, "seconds": round(each.confirms_in, 3)}
+            {
+                "backend": alias,
+                "task_id": each.task_id,
+                "seconds": round(each.confirms_in, 3) if isfinite(each.confirms_in) else None,
+            }
             for alias, each in rescue.unconfirmed
         ],
         "waited": round(rescue.waited, 3),
@@ -169,9 +174,9 @@ def _loose_ends(rescue: Rescue, options: dict[str, Any]) -> list[Text]:
         lines.append(styled(f"  {_waiting(rescue, options)}", WARN))
     if rescue.unconfirmed:
         number = count(len(rescue.unconfirmed), "task")
-        most = span(max(lost.confirms_in for _, lost in rescue.unconfirmed))
-        why = f"{number} of other backends may be lost; that can be told in {most}"
-        lines.append(styled(f"  {why}", WARN))
+        most = max(lost.confirms_in for _, lost in rescue.unconfirmed)
+        when = f"that can be told in {span(most)}" if isfinite(most) else "see maint backends"
+        lines.append(styled(f"  {number} of other backends may be lost; {when}", WARN))
     if rescue.unregistered:
         number = count(rescue.unregistered, "task")
         lines.append(Text(f"  {number} under a worker that never registered.  To see more:"))

@@ -223,14 +223,14 @@ def test_a_live_task_longer_than_the_claim_timeout_is_named(
     first = world.worker()
     task_id = world.append(file, "t", 15)
     until(lambda: began(file, "t"))
-    assert world.adapter.twice() == []
-    (due,) = until(lambda: world.adapter.twice(), what="it is named")
+    assert world.adapter.overlong() == []
+    (due,) = until(lambda: world.adapter.overlong(), what="it is named")
     assert (due.task_id, due.twice, due.worker) == (task_id, False, world.worker_id(first))
     assert due.seconds > 2 and world.adapter.lost() == []
 
     second = world.worker()
     until(lambda: len(began(file, "t")) == 2, what="the package runs it twice")
-    found = until(lambda: [each for each in world.adapter.twice() if each.twice])
+    found = until(lambda: [each for each in world.adapter.overlong() if each.twice])
     assert [(each.task_id, each.worker) for each in found] == [(task_id, world.worker_id(first))]
     assert world.worker_id(second) in found[0].evidence
     assert world.adapter.lost() == [], "both are alive"

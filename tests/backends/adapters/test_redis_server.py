@@ -66,7 +66,7 @@ def test_looking_changes_nothing(world: RedisWorld, file: Path) -> None:
         adapter = world.adapter
         (queue,) = [q for q in adapter.queues() if q.counts.queue_name == "default"]
         assert (queue.counts.ready, queue.counts.running, queue.failed) == (1, 2, 0)
-        assert adapter.workers() and adapter.lost() and adapter.twice() == []
+        assert adapter.workers() and adapter.lost() and adapter.overlong() == []
         adapter.prune(PruneOrder(KEPT, dry_run=True, duty=1))
         used = {name.removeprefix("cmdstat_").split("|")[0] for name in server.info("commandstats")}
         assert used - OWN <= READS
