@@ -16,6 +16,11 @@ from django.conf import settings
 from tests.lab import until
 
 
+# Elsewhere the packages that they import may not be there.
+SETTINGS = "tests.backends.adapters.settings"
+collect_ignore_glob = [] if os.environ.get("DJANGO_SETTINGS_MODULE") == SETTINGS else ["test_*"]
+
+
 class Broker:
     """A throw-away ``redis-server`` on a free port of the loopback."""
 
@@ -76,7 +81,7 @@ def child_env(child_env: dict[str, str]) -> dict[str, str]:
     """The environment of a child process, with the settings of these tests."""
     return {
         **child_env,
-        "DJANGO_SETTINGS_MODULE": "tests.backends.adapters.settings",
+        "DJANGO_SETTINGS_MODULE": SETTINGS,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
 
