@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.db.models.signals import post_migrate
 
 from argus_maint import plugin
@@ -24,4 +24,8 @@ class ArgusMaintConfig(AppConfig):
         from argus_maint import checks, indexes
 
         checks.register_checks()
+        if apps.is_installed(checks.TASKS_APP):  # whose models the adapters import
+            from argus_maint import backend_checks
+
+            backend_checks.register_checks()
         post_migrate.connect(indexes.restore, dispatch_uid="argus_maint.indexes.restore")

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from django.db import Error
 
-from argus_maint.backends.adapters import PACKAGES, adapters
+from argus_maint.backend_checks import missing_package
+from argus_maint.backends.adapters import adapters
 from argus_maint.backends.adapters.base import CAPABILITIES, Adapter, Queue, Unreachable, Worker
 from argus_maint.backends.adapters.generic import Broken
 from argus_maint.database import in_plain_words
@@ -104,12 +105,6 @@ def _asked(supported: bool, question: Callable[[], Iterable[T]]) -> list[T] | No
     return list(question()) if supported else None
 
 
-def install(adapter: Adapter) -> str:
-    """The distribution that is missing; empty where it is another trouble, or none."""
-    package = PACKAGES.get(adapter.path.partition(".")[0], "")
-    return package if isinstance(adapter, Broken) and package and not version(package) else ""
-
-
 def version(package: str) -> str:
     """Of a distribution; empty where it is not installed."""
     try:
@@ -136,7 +131,7 @@ def _backend(adapter: Adapter, seen: Seen | None) -> dict[str, Any]:
         "adapter": adapter.name,
         "usable": not trouble,
         "trouble": trouble or None,
-        "install": install(adapter) or None,
+        "install": missing_package(adapter) or None,
         "package": adapter.package or None,
         "package_version": version(adapter.package) or None,
         "worker_command": adapter.worker_command or None,
