@@ -24,6 +24,10 @@ class ArgusMaintConfig(AppConfig):
         from argus_maint import checks, indexes
 
         checks.register_checks()
+        if apps.is_installed(checks.TASKS_APP):  # whose models the adapters import
+            from argus_maint import backend_checks
+
+            backend_checks.register_checks()
         post_migrate.connect(indexes.restore, dispatch_uid="argus_maint.indexes.restore")
         if apps.is_installed("django_tasks_redis"):
             from argus_maint.backends.adapters import redis_identity

@@ -1,7 +1,8 @@
 """System checks: ``manage.py check --tag argus_maint``.
 
 They run at the start of every command, so none opens a database connection,
-imports a site's task modules or its URLconf, or raises.
+imports a site's task modules or its URLconf, or raises. W004 to W007 are made in
+``argus_maint.backend_checks``.
 
 =====  ===========================================================================
 E001   a value in ARGUS_MAINT is wrong
@@ -14,7 +15,10 @@ E012   routers send our tables and the task table to different databases
 W001   RESCUE is not set: lost tasks are run again by default
 W002   this version of django-tasks-db is not one that was tested
 W003   another app, listed before argus_maint, has a command of ours, which then wins
-W004   no alias of TASKS is a database backend: db_worker has nothing to work on
+W004   no alias of TASKS has a queue: what is enqueued reaches no worker
+W005   an alias of TASKS cannot be used: its package is missing, or its class
+W006   ImmediateBackend or DummyBackend on a site that looks like production
+W007   what a production site should know about another backend of its own
 =====  ===========================================================================
 """
 
@@ -61,7 +65,6 @@ def register_checks() -> None:
         check_routers,
         check_rescue_is_set,
         check_tasks_version,
-        check_backend,
     ):
         checks.register(check, TAG)
 
@@ -167,21 +170,6 @@ def check_rescue_is_set(app_configs: AppConfigs, **kwargs: Any) -> list[checks.C
             '{"on_lost": "fail"} to those that must not repeat. To accept the defaults, set '
             'ARGUS_MAINT = {"RESCUE": {"*": {}}}.',
             id=f"{APP}.W001",
-        )
-    ]
-
-
-def check_backend(app_configs: AppConfigs, **kwargs: Any) -> list[checks.CheckMessage]:
-    """W004: a warning only, for a site may run its tests on another backend."""
-    if not apps.is_installed(TASKS_APP) or any(map(is_database_backend, _backend_paths())):
-        return []
-    return [
-        checks.Warning(
-            "No alias of TASKS is a database backend, so tasks never reach the database, and "
-            "db_worker has nothing to work on.",
-            hint=f'Set TASKS = {{"default": {{"BACKEND": "{TASKS_APP}.DatabaseBackend"}}}}. Where '
-            f'that is meant, as in tests, add "{APP}.W004" to SILENCED_SYSTEM_CHECKS.',
-            id=f"{APP}.W004",
         )
     ]
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from django.db import Error
 
 from argus_maint.database import MIGRATE, discard, in_plain_words, what_helps
-from argus_maint.doctor import boot, clocks, databases, disks, schedules, site, tables
+from argus_maint.doctor import backends, boot, clocks, databases, disks, schedules, site, tables
 from argus_maint.doctor.line import BAD, OK, WARN, Line, bad
 
 __all__ = ["BAD", "OK", "WARN", "Line", "examine"]
@@ -25,6 +25,7 @@ __all__ = ["BAD", "OK", "WARN", "Line", "examine"]
 Examiner = Callable[[str], Iterator[Line]]
 EXAMINERS: dict[str, Examiner] = {
     "settings": site.look,
+    "backends": backends.look,
     "database": databases.look,
     "tables": tables.look,
     "clock": clocks.look,

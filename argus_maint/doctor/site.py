@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, run_checks
 
 from argus_maint import __version__
+from argus_maint.backend_checks import PER_ALIAS
 from argus_maint.checks import TAG, TASKS_DISTRIBUTION
 from argus_maint.doctor.line import Line, bad, ok, warn
 
@@ -41,7 +42,8 @@ def look(using: str) -> Iterator[Line]:
     silenced = [each for each in found if each.is_silenced()]
     found = [each for each in found if not each.is_silenced()]
     for message in found:
-        yield _line(message)
+        if message.id not in PER_ALIAS:  # told with the backends
+            yield _line(message)
     if not found:
         yield ok(TOPIC, "ARGUS_MAINT, TASKS and the routers are right")
     if not any(_number(each) in OF_APPS for each in found):

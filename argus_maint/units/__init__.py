@@ -18,7 +18,7 @@ from argus_maint.conf_jobs import Job
 from argus_maint.units import crontab, kubernetes, openrc, runit, supervisord, systemd
 from argus_maint.units.site import CannotHold, Site
 
-__all__ = ["FORMATS", "CannotHold", "Site", "executable", "render"]
+__all__ = ["FORMATS", "WITHOUT_WORKERS", "CannotHold", "Site", "executable", "render"]
 
 FORMATS: dict[str, Callable[[Site, Iterable[Job]], dict[str, str]]] = {
     "crontab": crontab.render_crontab,
@@ -29,6 +29,7 @@ FORMATS: dict[str, Callable[[Site, Iterable[Job]], dict[str, str]]] = {
     "openrc": openrc.render,
     "kubernetes": kubernetes.render,
 }
+WITHOUT_WORKERS = ("crontab", "cron.d")
 
 
 def render(form: str, site: Site, jobs: Iterable[Job]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Worker and scheduler as Deployments of Kubernetes, jobs as CronJobs.
+"""Workers and scheduler as Deployments of Kubernetes, jobs as CronJobs.
 
 Using it: ``render(site, jobs)`` gives ``NAME.yaml``. Strings are written as JSON, which is
 YAML, so that nothing in them means anything.
@@ -6,7 +6,8 @@ YAML, so that nothing in them means anything.
 The probes cost no start of Django. Worker and scheduler ping a service manager, and the
 probe is one for as long as it takes to hear them: a ping says that the loop which does the
 work turns, and READY has been said. While the database is away a pod that was ready stays
-so: to restart it would bring nothing back.
+so: to restart it would bring nothing back. Workers of other backends ping nobody, and have no
+probes: one that ends is started again.
 
 Raises nothing of its own.
 
@@ -23,7 +24,8 @@ from collections.abc import Iterable
 from argus_maint.conf_jobs import Job
 from argus_maint.units import zones
 from argus_maint.units.calendar import cron_list, parse
-from argus_maint.units.site import MARGIN, Site, comment
+from argus_maint.units.site import MARGIN, Site, comment, scheduler
+from argus_maint.units.workers import Worker
 
 LONGEST = 52  # a CronJob's name; the names of its pods are longer by 11
 SOCKET = "/tmp/notify"  # noqa: S108  (an emptyDir of this pod)
@@ -52,11 +54,10 @@ def word(text: str) -> str:
 def render(site: Site, jobs: Iterable[Job]) -> dict[str, str]:
     """One file for ``kubectl apply -f``."""
     jobs = list(jobs)
-    parts = [
-        _deployment(site, "worker", site.worker, site.replicas, site.stop_seconds),
-        _budget(site),
-        _deployment(site, "scheduler", site.scheduler, 1, 60),
-    ]
+    parts = []
+    for each in site.workers:
+        parts += [_deployment(site, each, site.replicas, site.stop_seconds), _budget(site, each)]
+    parts.append(_deployment(site, scheduler(site), 1, 60))
     if site.one_line:
         what = f"All jobs that are due: {', '.join(job.name for job in jobs)}"
         parts.append(_cronjob(site, "tick", what, "* * * * *", "Etc/UTC", site.tick, None))
@@ -89,12 +90,12 @@ def _labels(site: Site, role: str) -> str:
     )
 
 
-def _deployment(
-    site: Site, role: str, command: tuple[str, ...], replicas: int, seconds: int
-) -> str:
+def _deployment(site: Site, worker: Worker, replicas: int, seconds: int) -> str:
+    role, kind = worker.role, worker.kind
     labels = _labels(site, role)
+    head = "" if kind.pings else comment(f"{kind.what}:\n{site.stopping(worker)}")
     return f"""\
-apiVersion: apps/v1
+{head}apiVersion: apps/v1
 kind: Deployment
 metadata:
   name: {site.name}-{role}
@@ -115,7 +116,13 @@ spec:
 {_pod(site, "      ")}
       containers:
         - name: {role}
-{_container(site, command, "          ")}
+{_container(site, worker.command, "          ")}
+{_probes(site) if kind.pings else ""}"""
+
+
+def _probes(site: Site) -> str:
+    """What follows the variables of a container that pings."""
+    return f"""\
             # Where it says that it is alive; only a probe listens.
             - {{name: NOTIFY_SOCKET, value: "{SOCKET}"}}
             - {{name: WATCHDOG_USEC, value: "{PING}"}}
@@ -188,23 +195,23 @@ def _indented(text: str, indent: str) -> str:
     return "\n".join(indent + line for line in text.splitlines())
 
 
-def _budget(site: Site) -> str:
+def _budget(site: Site, worker: Worker) -> str:
     return f"""\
 # A node that is drained takes one worker pod at a time.
 apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata:
-  name: {site.name}-worker
-  labels: {_labels(site, "worker")}
+  name: {site.name}-{worker.role}
+  labels: {_labels(site, worker.role)}
 spec:
   maxUnavailable: 1
   selector:
-    matchLabels: {_labels(site, "worker")}
+    matchLabels: {_labels(site, worker.role)}
 """
 
 
 def _cronjobs(site: Site, jobs: list[Job]) -> list[str]:
-    parts, taken = [], {"worker", "scheduler"}
+    parts, taken = [], {"worker", "scheduler", *(each.role for each in site.workers)}
     for job in jobs:
         name = _name(site, job.name, taken)
         taken.add(name)

@@ -20,6 +20,8 @@ import shlex
 from dataclasses import dataclass, fields
 from pathlib import PurePosixPath
 
+from argus_maint.units.workers import DATABASE, SCHEDULER, Worker
+
 NAME = re.compile(r"[a-z]([a-z0-9-]{0,18}[a-z0-9])?")
 USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}")
 MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
@@ -53,6 +55,9 @@ class Site:
     processes: int = 1
     grace: int = 30
     flags: tuple[str, ...] = ()  # more of db_worker
+    database: bool = True  # whether db_worker runs
+    backend: str = ""  # the alias of TASKS that it works; empty: default
+    others: tuple[Worker, ...] = ()  # workers of other aliases
     one_line: bool = False  # one line, timer or CronJob for all jobs
     image: str = "registry.example.org/site:1.0"
     secret: str = ""  # a Kubernetes Secret with the environment
@@ -69,6 +74,9 @@ class Site:
                     _check_text(each.name, text)
         for name in PATHS:
             _check_path(name, getattr(self, name))
+        for worker in self.others:
+            for text in worker.command:
+                _check_text(f"a word of {worker.command[0]}", text)
         for path in self.writable:
             _check_path("writable", path)
         for name, form, example in (
@@ -85,11 +93,18 @@ class Site:
             raise CannotHold("without a manage.py the settings module must be named")
 
     @property
+    def workers(self) -> tuple[Worker, ...]:
+        """Every worker that is to run, of whichever backend."""
+        ours = (Worker("worker", self.worker, DATABASE),) if self.database else ()
+        return (*ours, *self.others)
+
+    @property
     def worker(self) -> tuple[str, ...]:
-        """What follows manage.py in the command of a worker."""
+        """What follows manage.py in the command of db_worker."""
         queues = (f"--queue-name={self.queues}",) if self.queues else ()
         numbers = (f"--processes={self.processes}", f"--grace={self.grace}")
-        return ("db_worker", *numbers, *queues, *self.flags)
+        backend = (f"--backend={self.backend}",) if self.backend else ()
+        return ("db_worker", *numbers, *backend, *queues, *self.flags)
 
     def run(self, job: str) -> tuple[str, ...]:
         """What follows manage.py in the command of one job."""
@@ -103,6 +118,15 @@ class Site:
     def stop_seconds(self) -> int:
         """How long a service manager waits for a worker to end before it kills."""
         return self.grace + SLACK
+
+    def stopping(self, worker: Worker) -> str:
+        """What becomes of its tasks when a worker is stopped."""
+        return worker.kind.stop.format(grace=self.grace, seconds=self.stop_seconds)
+
+
+def scheduler(site: Site) -> Worker:
+    """The scheduler, as the service that it is; it has no tasks in hand."""
+    return Worker("scheduler", site.scheduler, SCHEDULER)
 
 
 def _check_text(name: str, text: str) -> None:

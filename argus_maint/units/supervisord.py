@@ -1,4 +1,4 @@
-"""Worker and scheduler as programs of supervisord.
+"""Workers and scheduler as programs of supervisord.
 
 Using it: ``render(site, jobs)`` gives ``NAME.conf``. supervisord has no calendar: the
 scheduler runs the jobs.
@@ -15,49 +15,54 @@ import shlex
 from collections.abc import Iterable
 
 from argus_maint.conf_jobs import Job
-from argus_maint.units.site import CannotHold, Site, comment, shell
+from argus_maint.units.site import CannotHold, Site, comment, scheduler, shell
+from argus_maint.units.workers import Worker
 
 REMARK = re.compile(r"(\s)([;#])")
 
 
 def render(site: Site, jobs: Iterable[Job]) -> dict[str, str]:
-    """One file with two programs."""
+    """One file with a program for each."""
     if REMARK.search(site.folder) or REMARK.search(site.logs):
         raise CannotHold("supervisord takes a ; or # after a space in a path for a remark")
     if "%" in site.logs:
         raise CannotHold("supervisord expands a % in the path of a log twice")
+    first = (*site.workers, scheduler(site))[0].role
+    stop = "".join(
+        f"Stop:     {site.stopping(each)}\n" for each in site.workers[:1] if site.database
+    )
     head = comment(
         f"""
 argus_maint: workers that take tasks from the queue, and the scheduler that runs the jobs.
 
 Where:    /etc/supervisor/conf.d/{site.name}.conf (Debian), or what [include] names.
 Install:  supervisorctl reread && supervisorctl update
-Look:     supervisorctl status {site.name}-worker; supervisorctl tail {site.name}-worker
-Stop:     running tasks get {site.grace} s to finish; what is left goes back to the queue.
-""",
+Look:     supervisorctl status {site.name}-{first}; supervisorctl tail {site.name}-{first}
+{stop}""",
         ";",
     )
-    programs = (("worker", site.worker), ("scheduler", site.scheduler))
-    text = "".join(f"\n{_program(site, role, command)}" for role, command in programs)
+    text = "".join(f"\n{_program(site, each)}" for each in (*site.workers, scheduler(site)))
     return {f"{site.name}.conf": head + text}
 
 
-def _program(site: Site, role: str, command: tuple[str, ...]) -> str:
+def _program(site: Site, worker: Worker) -> str:
+    role, kind = worker.role, worker.kind
+    head = "" if kind.pings else comment(f"{kind.what}:\n{site.stopping(worker)}", ";")
     variables = f'environment=DJANGO_SETTINGS_MODULE="{site.settings}"\n' if site.settings else ""
     log = f"{site.logs}/{site.name}-{role}.log"
     return f"""\
-[program:{site.name}-{role}]
-command={_command(site, command)}
+{head}[program:{site.name}-{role}]
+command={_command(site, worker.command)}
 directory={_percent(site.folder)}
 user={site.user}
 {variables}autostart=true
 autorestart=true
-; It waits for the database by itself; what ends sooner than that is not set up rightly.
+; {kind.start}
 startsecs=5
-startretries=100
+startretries={100 if kind.pings else 1000}
 stopsignal=TERM
 stopwaitsecs={site.stop_seconds}
-; TERM goes to the first process only, which ends the others in order; KILL to all.
+; {kind.group}
 stopasgroup=false
 killasgroup=true
 redirect_stderr=true

@@ -1,8 +1,8 @@
-"""Worker and scheduler as services of systemd, jobs as timers.
+"""Workers and scheduler as services of systemd, jobs as timers.
 
-Using it: ``render(site, jobs)`` gives ``NAME-worker.service``, ``NAME-scheduler.service``
-and for each job ``NAME-job-JOB.service`` with its timer. Scheduler and timers may both
-run: a tick is claimed in the database.
+Using it: ``render(site, jobs)`` gives ``NAME-worker.service``, the same for other workers,
+``NAME-scheduler.service`` and for each job ``NAME-job-JOB.service`` with its timer. Scheduler
+and timers may both run: a tick is claimed in the database.
 
 Where clocks change, systemd leaves out what an hour that does not exist has hidden, and
 the whole of the hour that comes twice (252 does). So a job at a fixed time gets the hour
@@ -21,7 +21,8 @@ from collections.abc import Iterable
 from argus_maint.conf_jobs import Job
 from argus_maint.units import zones
 from argus_maint.units.calendar import on_calendar, parse
-from argus_maint.units.site import MARGIN, SLACK, Site, comment
+from argus_maint.units.site import MARGIN, SLACK, Site, comment, scheduler
+from argus_maint.units.workers import SCHEDULER, Worker
 
 PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
 HOMES = ("/home/", "/root/", "/run/user/")
@@ -68,10 +69,8 @@ def value(text: str) -> str:
 def render(site: Site, jobs: Iterable[Job]) -> dict[str, str]:
     """All units."""
     jobs = list(jobs)
-    files = {
-        f"{site.name}-worker.service": _service(site, "worker", WORKER, site.worker),
-        f"{site.name}-scheduler.service": _service(site, "scheduler", SCHEDULER, site.scheduler),
-    }
+    every = (*site.workers, scheduler(site))
+    files = {f"{site.name}-{each.role}.service": _service(site, each) for each in every}
     if site.one_line:
         names = ", ".join(job.name for job in jobs)
         files |= _pair(site, "tick", f"all jobs that are due: {names}", site.tick, ["*:*:00"], None)
@@ -92,50 +91,55 @@ def when(job: Job) -> list[str]:
     return on_calendar(zones.over_gaps(fields, zone), zone)
 
 
-WORKER = """
-argus_maint: workers that take tasks from the queue, under a supervisor.
+HEAD = """
+argus_maint: {what}.
 
 Where:    /etc/systemd/system/{unit}
 Install:  systemctl daemon-reload && systemctl enable --now {unit}
-Look:     systemctl status {unit}; journalctl -u {unit}
-Stop:     running tasks get {grace} s to finish; what is left goes back to the queue.
 """
-SCHEDULER = """
-argus_maint: the scheduler, which runs each job when it is due.
-
-Where:    /etc/systemd/system/{unit}
-Install:  systemctl daemon-reload && systemctl enable --now {unit}
+LOOK = """\
+Look:     systemctl status {unit}; journalctl -u {unit}
+Stop:     {stop}
+"""
+TWICE = """\
 Twice:    any number of schedulers may run, and timers beside them.
 """
+NOTIFIES = "Type=notify\nNotifyAccess=main"
+PINGS = """\
+# It pings from the loop that does the work, at half that time.
+WatchdogSec=30
+# It asks for more as long as the database does not answer.
+TimeoutStartSec=90
+"""
 
 
-def _service(site: Site, role: str, head: str, command: tuple[str, ...]) -> str:
-    unit = f"{site.name}-{role}.service"
+def _service(site: Site, worker: Worker) -> str:
+    kind, unit = worker.kind, f"{site.name}-{worker.role}.service"
+    head = HEAD + (TWICE if kind is SCHEDULER else LOOK)
+    told = head.format(what=kind.what, unit=unit, stop=site.stopping(worker))
+    what = f"argus_maint {worker.role}" if kind.pings else worker.command[0]
+    first = "main process, which ends the others in order" if kind.pings else "main process only"
+    comes_back = "its task comes back, " if kind.pings else ""
     return f"""\
-{comment(head.format(unit=unit, grace=site.grace))}
+{comment(told)}
 [Unit]
-Description=argus_maint {role} ({site.name})
+Description={what} ({site.name})
 Wants=network-online.target
 After=network-online.target postgresql.service mariadb.service redis-server.service
 # A database that is away for an hour is no reason to give up.
 StartLimitIntervalSec=0
 
 [Service]
-Type=notify
-NotifyAccess=main
-{_process(site, command)}
+{NOTIFIES if kind.pings else "Type=exec"}
+{_process(site, worker.command)}
 Restart=always
 RestartSec=5
 # Wrong arguments do not get better.
 RestartPreventExitStatus=2
-# It pings from the loop that does the work, at half that time.
-WatchdogSec=30
-# It asks for more as long as the database does not answer.
-TimeoutStartSec=90
-TimeoutStopSec={site.stop_seconds}
-# TERM goes to the main process, which ends the others in order.
+{PINGS if kind.pings else ""}TimeoutStopSec={site.stop_seconds}
+# TERM goes to the {first}.
 KillMode=mixed
-# The kernel may kill one process for its memory: its task comes back, the rest go on.
+# The kernel may kill one process for its memory: {comes_back}the rest go on.
 OOMPolicy=continue
 
 {_sandbox(site)}

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from argus_maint import conf_findings
+from argus_maint.backends.adapters.base import CAPABILITIES
 from argus_maint.models import Process
-from tools.docs import fences, runbooks, schemas
+from tools.docs import backends, fences, runbooks, schemas
 from tools.docs.text import prose
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -97,3 +98,16 @@ def test_every_picture_on_a_page_has_a_text_in_its_place() -> None:
     assert len(shown) >= 2
     for alt, target in shown:
         assert len(alt) > 80 and (DOCS / target).is_file()
+
+
+def test_the_table_of_the_backends_has_every_adapter_that_is_there() -> None:
+    source = (DOCS / backends.PAGE).read_text(encoding="utf-8")
+    assert source.count(backends.MARK) == 1
+    made = backends.for_the_site(source)
+    assert backends.MARK not in made and "nobody has said" not in made
+    for backend, adapter in backends.known().items():
+        name = "all of its" if backend.endswith("*") else f"`{backend.rpartition('.')[2]}`"
+        (row,) = re.findall(rf"(?m)^\| .* \| {re.escape(name)} \| (.*) \|$", made)
+        supported = [getattr(adapter, f"supports_{each}") for each in CAPABILITIES]
+        assert [cell == "yes" for cell in row.split(" | ")] == supported
+    assert backends.for_the_site("# Another page") == "# Another page"

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from argus_maint import checks, conf, conf_findings, conf_jobs, conf_ping, conf_storage, retention
+from argus_maint.backends.adapters import KNOWN
 from argus_maint.options import Option, Reader
 from tools.docs import settings
 
@@ -34,7 +35,9 @@ def test_every_section_is_on_the_page() -> None:
     assert re.findall(r"^## ([A-Z]+)$", PAGE, re.MULTILINE) == list(conf.SECTIONS)
 
 
-@pytest.mark.parametrize("name", [name for name in conf.SECTIONS if name != "JOBS"])
+@pytest.mark.parametrize(
+    "name", [name for name in conf.SECTIONS if name not in ("JOBS", "BACKENDS")]
+)
 def test_every_key_is_on_the_page(name: str) -> None:
     wrong = {"no_such_key": 1}
     keys = _known(name, {"*": wrong} if name == "RESCUE" else wrong)
@@ -50,6 +53,11 @@ def test_every_key_of_a_job_is_on_the_page() -> None:
         assert re.search(rf"^\| `{name}` \| `[^`]+` \| `", _section("JOBS"), re.MULTILINE)
         for option in ours.options:
             assert f"| `{name}` | `{option}` |" in _section("JOBS")
+
+
+def test_every_backend_that_is_built_in_is_on_the_page() -> None:
+    for backend, adapter in KNOWN.items():
+        assert f"| `{backend}` | `{adapter}` |" in _section("BACKENDS")
 
 
 def test_every_threshold_of_a_finding_is_on_the_page() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.commands.sites import Site
+from tests.commands.sites import BACKPORT, Site
 
 pytestmark = pytest.mark.slow  # a process for each look, and some wait for a lock
 WELL = """
@@ -37,7 +37,7 @@ def test_a_site_that_is_set_up_well(site: Site) -> None:
     site.write(WELL)
     site.migrate()
     _, lines = site.doctor()
-    for topic in ("settings", "apps", "database", "sqlite", "tables", "clock"):
+    for topic in ("settings", "apps", "backends", "database", "sqlite", "tables", "clock"):
         assert _levels(lines, topic) == {"ok"}, topic
     # Nothing fires its ticks, and that is the one thing that is bad.
     bad = [each for each in lines if each["level"] == "bad"]
@@ -47,6 +47,26 @@ def test_a_site_that_is_set_up_well(site: Site) -> None:
     shown = site.run("manage.py", "maint", "doctor", "--quiet").stdout
     assert "ok    " not in shown and "bad   schedules: no job has ever run" in shown
     assert "\n        fix: manage.py crontask" in shown
+
+
+def test_each_alias_has_a_line_and_one_that_cannot_be_used_is_bad(site: Site) -> None:
+    world = "django_tasks" if BACKPORT else "django.tasks"
+    site.migrate()  # with the alias that is broken a check of Django's own would raise
+    site.write(
+        f'TASKS["noted"] = {{"BACKEND": "{world}.backends.dummy.DummyBackend"}}\n'
+        'TASKS["rq"] = {"BACKEND": "django_tasks_nowhere.Queue"}\n'
+    )
+    status, lines = site.doctor()
+    found = {each["found"].partition(":")[0]: each for each in lines if each["topic"] == "backends"}
+    levels = {alias: each["level"] for alias, each in found.items()}
+    assert (status, levels) == (1, {"default": "ok", "noted": "warn", "rq": "bad"})
+    assert "DummyBackend never runs a task" in found["noted"]["found"]
+    assert found["rq"]["fix"] == 'Correct TASKS["rq"].'
+    site.write(
+        f'TASKS["noted"] = {{"BACKEND": "{world}.backends.dummy.DummyBackend"}}\n'
+        'SILENCED_SYSTEM_CHECKS = ["argus_maint.W006"]\n'
+    )
+    assert _levels(site.doctor()[1], "backends") == {"ok"}
 
 
 def test_settings_that_are_wrong_stop_no_other_line(site: Site) -> None:

@@ -24,7 +24,7 @@ if not django_settings.configured:
 
 from mkdocs.structure.files import File, Files  # noqa: E402
 
-from tools.docs import commands, fences, runbooks, schemas, settings  # noqa: E402
+from tools.docs import backends, commands, fences, runbooks, schemas, settings  # noqa: E402
 
 CHANGELOG = "changelog.md"
 GUIDE = "operating.md"
@@ -76,5 +76,5 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Say the attributes of our blocks as titles."""
-    return fences.for_the_site(markdown)
+    """Say the attributes of our blocks as titles, and put in what is made from the code."""
+    return backends.for_the_site(fences.for_the_site(markdown))

@@ -8,6 +8,7 @@ from typing import Any
 
 from argus_maint import checks, conf, conf_findings, conf_jobs, conf_ping, conf_storage, retention
 from argus_maint import options as reading
+from argus_maint.backends.adapters import KNOWN
 from argus_maint.options import Option
 from tools.docs import runbooks
 from tools.docs.text import code, page, prose, table
@@ -33,6 +34,10 @@ SECTIONS = {
     "FINDINGS": "When a condition is a finding, and how urgent it is. Each key is a code, and "
     "its value a dict of the keys below. The [runbook](../runbooks/index.md) of a code says "
     "what to do.",
+    "BACKENDS": "Adapters for task backends of your own, or in the place of ours: each key is the "
+    "dotted path of a backend's class, as `TASKS` names it or as its module defines it, and its "
+    "value that of the adapter's class. It holds for subclasses too, and wins over what is built "
+    "in. See [Task backends](../backends/index.md#a-backend-of-your-own).",
 }
 INTRO = """\
 This page is made from the code. `ARGUS_MAINT` is a dict in your Django settings, and every key
@@ -74,6 +79,7 @@ def pages() -> dict[str, str]:
         "JOBS": _jobs,
         "PING": lambda: [_table(conf_ping.OPTIONS, vars_of(conf_ping.Ping()))],
         "FINDINGS": _findings,
+        "BACKENDS": _backends,
     }
     parts = ["# Settings", INTRO]
     for name in conf.SECTIONS:  # a new one without a maker stops the build, by a KeyError
@@ -148,6 +154,12 @@ def _findings() -> Iterable[str]:
 
 def _runbook(code_: str) -> str:
     return f"runbooks/{code_}.md" if code_ in runbooks.sources() else runbooks.INDEX
+
+
+def _backends() -> Iterable[str]:
+    yield "These are built in, and need no setting:"
+    rows = [[code(backend), code(adapter)] for backend, adapter in KNOWN.items()]
+    yield table(["backend", "adapter"], rows)
 
 
 def _own_options(name: str) -> dict[str, Option]:

@@ -18,9 +18,9 @@ NAME = "doctor"
 SUMMARY = "is the site set up well: settings, database, schedules, units, clock"
 HELP = """\
 Look at how this site is set up, and say for each thing what was found, why it matters
-and what to do about it. It looks at settings and the order of apps, versions, options
-of the database and of its connections, migrations and indexes, clocks, whether ticks
-of jobs are fired, what starts workers at boot, folders and disks.
+and what to do about it. It looks at settings and the order of apps, task backends,
+versions, options of the database and of its connections, migrations and indexes,
+clocks, whether ticks of jobs are fired, what starts workers at boot, folders and disks.
 
 Run it on each host, as the user that runs the workers, and with their environment:
 it says what holds for that. It changes nothing; on SQLite it takes the write lock for

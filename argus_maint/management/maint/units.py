@@ -11,7 +11,8 @@ from argus_maint.conf import get_settings
 from argus_maint.management.maint.arguments import Arguments, add_json
 from argus_maint.management.maint.context import Context
 from argus_maint.management.maint.siting import add_services, add_site, me, site_of
-from argus_maint.units import FORMATS, CannotHold, Site, executable, render
+from argus_maint.management.maint.working import add_workers, with_workers
+from argus_maint.units import FORMATS, WITHOUT_WORKERS, CannotHold, Site, executable, render
 
 NAME = "units"
 SUMMARY = "files for cron, systemd, supervisord, runit, openrc and Kubernetes"
@@ -23,11 +24,15 @@ them.
 
   crontab       the jobs, for a user's crontab (see maint crontab --install)
   cron.d        the jobs, for /etc/cron.d
-  systemd       worker, scheduler, and a timer for each job
-  supervisord   worker and scheduler
-  runit         worker and scheduler
-  openrc        worker and scheduler
-  kubernetes    Deployments, a PodDisruptionBudget, and a CronJob for each job
+  systemd       workers, scheduler, and a timer for each job
+  supervisord   workers and scheduler
+  runit         workers and scheduler
+  openrc        workers and scheduler
+  kubernetes    Deployments, PodDisruptionBudgets, and a CronJob for each job
+
+Which workers these are is read from the setting TASKS: db_worker for an alias of the
+task table, rqworker for one of django-tasks-rq, run_redis_tasks for one of
+django-tasks-redis.
 
 The scheduler runs every job; cron lines, timers and CronJobs are for a site without
 one. Both together are harmless: a tick is claimed in the database, and runs once."""
@@ -55,6 +60,7 @@ def add_arguments(parser: Arguments) -> None:
         "--force", action="store_true", help="With --output: replace files that differ."
     )
     add_site(parser)
+    add_workers(parser)
     add_services(parser)
     add_json(parser, "units")
 
@@ -69,6 +75,8 @@ def run(context: Context, options: dict[str, Any]) -> int:
     if options["format"] == "kubernetes" and options["user"] and not options["user"].isdigit():
         context.note(f"for Kubernetes a user is a number: --user {options['user']} is left out")
     try:
+        if options["format"] not in WITHOUT_WORKERS:
+            site = with_workers(context, site, options)
         files = render(options["format"], site, get_settings().jobs.values())
     except CannotHold as error:
         raise CommandError(f"{error}.", returncode=2) from error

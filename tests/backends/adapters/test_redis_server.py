@@ -182,7 +182,7 @@ def test_prune_keeps_to_its_bounds(world: RedisWorld) -> None:
 
 
 def calls_of(adapter: Redis) -> Iterator[Any]:
-    yield from (adapter.queues, adapter.workers, adapter.lost, adapter.twice)
+    yield from (adapter.queues, adapter.workers, adapter.lost, adapter.overlong)
     yield lambda: adapter.prune(PruneOrder(KEPT))
     yield lambda: adapter.task("x")
 
