@@ -15,7 +15,6 @@ from django.conf import settings
 
 from tests.lab import until
 
-
 # Elsewhere the packages that they import may not be there.
 SETTINGS = "tests.backends.adapters.settings"
 collect_ignore_glob = [] if os.environ.get("DJANGO_SETTINGS_MODULE") == SETTINGS else ["test_*"]
