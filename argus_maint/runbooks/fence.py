@@ -14,7 +14,7 @@ from argus_maint.runbooks.variables import IN_TEXT, uses
 
 DATABASES = ("sqlite", "postgresql", "mariadb")
 LIMIT = 60.0  # seconds for one command
-ATTRIBUTES = ("supervisor", "database", "retry", "limit", "step")
+ATTRIBUTES = ("supervisor", "database", "retry", "limit", "step", "ask")
 _ATTRIBUTE = re.compile(r'([\w-]+)=(?:"([^"]*)"|([^\s"]+))(?:\s+|$)')
 _STATUS = re.compile(r"\[(\d{1,3})\]")
 
@@ -28,6 +28,7 @@ class Attributes:
     retry: float = 0.0
     limit: float = LIMIT
     title: str = ""
+    ask: str = ""  # what a person has to judge before it runs
 
     @classmethod
     def read(cls, path: Path, line: int, text: str, matter: Matter) -> Attributes:
@@ -52,6 +53,7 @@ class Attributes:
             _seconds(path, line, "retry", values, 0.0),
             _seconds(path, line, "limit", values, LIMIT),
             values.get("step", ""),
+            values.get("ask", ""),
         )
 
 
