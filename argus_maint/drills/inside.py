@@ -55,6 +55,20 @@ def running_under(name: str) -> list[str]:
     return [str(pk) for pk, worker_ids in rows if worker_ids[-1:] == [name]]
 
 
+def seen_under(name: str, ago: float) -> None:
+    """Have the tasks under an unknown worker id been seen there for that long."""
+    from django_tasks_db.models import DBTaskResult
+
+    from argus_maint.dbtime import db_now
+    from argus_maint.models import Sighting
+
+    when = db_now("default") - timedelta(seconds=ago)
+    for task_id in running_under(name):
+        attempt = len(DBTaskResult.objects.get(pk=task_id).worker_ids)
+        values = {"attempt": attempt, "worker_id": name, "first_seen_at": when}
+        Sighting.objects.update_or_create(task_id=task_id, defaults=values)
+
+
 def a_finished_task() -> str:
     """The id of the last one that ended."""
     from django_tasks_db.models import DBTaskResult
@@ -138,7 +152,7 @@ def date_ahead(ids: list[str], seconds: float) -> None:
 CALLS: dict[str, Callable[..., Any]] = {
     each.__name__: each
     for each in (
-        *(enqueue, statuses, running_under, a_finished_task, living, ledger),
+        *(enqueue, statuses, running_under, seen_under, a_finished_task, living, ledger),
         *(last_ran, add_finished, delete_most, date_ahead),
     )
 }

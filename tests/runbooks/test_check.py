@@ -10,6 +10,8 @@ from argus_maint.conf_findings import CODES
 from argus_maint.drills import faults as drills
 from argus_maint.runbooks import places
 from argus_maint.runbooks.check import check
+from argus_maint.runbooks.page import parse
+from tests.runbooks.proof import pages
 from tests.runbooks.texts import MATTER, console, text
 
 ONE = {"NoWorkers": CODES["NoWorkers"]}
@@ -27,6 +29,33 @@ def test_every_code_has_its_page_and_its_fault_and_each_page_is_right() -> None:
     faults = {each.name for each in drills.FAULTS.values()}
     assert check(places.folder(), CODES, faults) == []
     assert {each.code for each in drills.FAULTS.values()} == CODES.keys()
+
+
+# What is right only if somebody has looked, and what nothing takes back.
+GRAVE = (
+    *(
+        "git revert",
+        'kill "$PID"',
+        "KILL %d",
+        "_backend(%d)",
+        " VACUUM;",
+        "VACUUM (FULL",
+        "OPTIMIZE",
+    ),
+    *('maint run "$JOB"', "maint prune --max", "maint discard", "maint requeue", " --kill"),
+    *("maint resolve ZombieWrite", "manage.py migrate;"),
+)
+
+
+def test_what_is_for_a_person_to_judge_is_asked_first() -> None:
+    steps = [step for path in pages(places.folder()) for step in parse(path).steps]
+    grave = [
+        step
+        for step in steps
+        if any(words in step.command for words in GRAVE) and "--dry-run" not in step.command
+    ]
+    assert {words for words in GRAVE if not any(words in each.command for each in grave)} == set()
+    assert [each.command for each in grave if not each.ask] == []
 
 
 def test_a_code_without_a_page_and_a_page_without_a_code(tmp_path: Path) -> None:

@@ -18,6 +18,9 @@ Command().run_from_argv(["manage.py", "db_worker", "--queue-name={QUEUES}", "--w
 """
 
 
+QUARTER = 900.0  # seconds
+
+
 def dead_worker(scratch: Scratch) -> None:
     """Kill one of two supervisors."""
     second = scratch.worker("w2", processes=1)
@@ -49,7 +52,7 @@ def zombie_write(scratch: Scratch) -> None:
 
 
 def unregistered_worker(scratch: Scratch) -> None:
-    """Have a stock worker take a task, and kill it in the middle."""
+    """Have a stock worker take a task, and kill it in the middle: a quarter of an hour ago."""
     old = scratch.spawn("old", "-c", STOCK)
     scratch.until(lambda: "Starting worker" in old.log.read_text(), "the stock worker starts")
     # One for each worker, ours and this one, as none takes two at once.
@@ -60,3 +63,4 @@ def unregistered_worker(scratch: Scratch) -> None:
     os.kill(old.pid, signal.SIGKILL)
     old.process.wait()
     scratch.has_status([each for each in ids if each not in taken], "SUCCESSFUL")
+    scratch.call("seen_under", name="old", ago=QUARTER)
