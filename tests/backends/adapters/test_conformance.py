@@ -77,7 +77,7 @@ def one_queue(world: World) -> Any:
 def test_tasks_of_killed_workers(world: World, tmp_path: Path) -> None:
     """Requeued and run again, failed by policy, and quarantined when it is poison."""
     out, never = tmp_path / "out", tmp_path / "never"
-    kept = world.append(out, "kept", 3)
+    kept = world.append(out, "kept", 25)
     first = world.worker("first")
     until_status(world, kept, "RUNNING")
     poison = world.append(out, "poison", 600)
@@ -95,7 +95,7 @@ def test_tasks_of_killed_workers(world: World, tmp_path: Path) -> None:
     assert world.errors(delicate) == ["argus_maint.exceptions.WorkerLost"]
 
     fourth, fifth = world.worker("fourth"), world.worker("fifth")
-    until_status(world, kept, "SUCCESSFUL")
+    until_status(world, kept, "SUCCESSFUL", 60)
     assert (len(began(out, "kept")), ended(out, "kept")) == (2, 1)
     until(lambda: len(began(out, "poison")) == 2)
     world.kill(fourth)

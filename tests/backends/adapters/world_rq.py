@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from datetime import datetime, timedelta, timezone
@@ -56,6 +57,15 @@ class RQWorld(World):
         pids = worker.tree()
         super().kill(worker)
         until(lambda: all(gone(pid) for pid in pids), what="the end of the horse")
+
+    def close(self) -> None:
+        """End the horses that outlived their worker: each is of the session of one of ours."""
+        self.redis.close()
+        sessions = {each.pid for each in self.lab.started}
+        for process in psutil.process_iter():
+            with contextlib.suppress(ProcessLookupError, psutil.Error):
+                if os.getsid(process.pid) in sessions - {process.pid}:
+                    process.kill()
 
     def age(self, seconds: float) -> None:
         for key in self.redis.scan_iter("rq:job:*"):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from functools import cached_property
+from typing import TypeVar
 
 from argus_maint.backends.adapters.base import (
     Adapter,
@@ -20,6 +21,8 @@ from argus_maint.backends.adapters.rq.losses import Look, Token
 from argus_maint.backends.adapters.rq.pruning import Prune
 from argus_maint.backends.adapters.rq.server import Server, queue_settings
 from argus_maint.models import LedgerEntry
+
+T = TypeVar("T")
 
 
 class RQ(Adapter):
@@ -40,34 +43,24 @@ class RQ(Adapter):
 
     def queues(self) -> list[Queue]:
         """All of the alias's queues in RQ_QUEUES; see ``counts`` for how exact they are."""
-        return [
-            counts.count(server, self.alias, name)
-            for server, names in self._asked()
-            for name in names
-        ]
+        return self._each(
+            lambda server, names: [counts.count(server, self.alias, name) for name in names]
+        )
 
     def workers(self) -> list[Worker]:
         """Those that take from a queue of the alias's, by name."""
-        return [
-            worker for server, names in self._asked() for worker in fleet.workers(server, names)
-        ]
+        return self._each(fleet.workers)
 
     def lost(self) -> list[Lost]:
         """Tasks that rq would find abandoned, and those that it, or a worker, has found."""
-        found = []
-        for server, names in self._asked():
-            look = Look(server, self.alias, self.using)
-            for name in names:
-                found += look.lost(name)
-        return found
+        return self._each(lambda server, names: Look(server, self.alias, self.using).lost(names))
 
     def failed_task(self, task_id: str) -> Lost | None:
         """A failed task as something that ``requeue`` takes; None where there is none."""
-        for server, _ in self._asked():
-            found = Look(server, self.alias, self.using).one(task_id)
-            if found is not None:
-                return found
-        return None
+        found = self._each(
+            lambda server, names: [Look(server, self.alias, self.using).one(task_id)]
+        )
+        return next((each for each in found if each is not None), None)
 
     def requeue(self, lost: Lost, entry: LedgerEntry, delay: float = 0) -> bool:
         """As the base has it. Without a scheduler of rq's it is at once, and the entry says so."""
@@ -89,28 +82,30 @@ class RQ(Adapter):
         """Finished, failed and orphaned keys; see ``pruning``."""
         began, done = time.monotonic(), Pruned()
         until = began + order.max_seconds if order.max_seconds is not None else None
-        for server, names in self._asked():
+        for server, names in self._servers:
             wanted = tuple(each for each in names if not order.queues or each in order.queues)
             if wanted and not done.stopped:
-                Prune(server, self.alias, wanted, order, done, until).run()
+                with server.asked():
+                    Prune(server, self.alias, wanted, order, done, until).run()
         done.seconds = time.monotonic() - began
         return done
 
     def overdue_scheduled(self) -> list[scheduled.Overdue]:
         """Scheduled tasks that have been due for a minute: nobody looks after them."""
-        return [
-            each
-            for server, names in self._asked()
-            for name in names
-            for each in scheduled.overdue(server, self.alias, name)
-        ]
+        return self._each(
+            lambda server, names: [
+                each for name in names for each in scheduled.overdue(server, self.alias, name)
+            ]
+        )
 
     def enqueue_overdue(self) -> int:
         """Put scheduled tasks that are due into their queue where no scheduler runs."""
         return sum(
-            scheduled.enqueue(server, self.alias, name)
-            for server, names in self._asked()
-            for name in names
+            self._each(
+                lambda server, names: [
+                    scheduled.enqueue(server, self.alias, name) for name in names
+                ]
+            )
         )
 
     def warnings(self) -> list[str]:
@@ -148,10 +143,13 @@ class RQ(Adapter):
             found.setdefault(server.identity, (server, []))[1].append(name)
         return list(found.values())
 
-    def _asked(self) -> Iterator[tuple[Server, list[str]]]:
+    def _each(self, ask: Callable[[Server, list[str]], Iterable[T]]) -> list[T]:
+        """What each server answers, one after the other."""
+        found: list[T] = []
         for server, names in self._servers:
             with server.asked():
-                yield server, names
+                found += ask(server, names)
+        return found
 
     def _server_of(self, lost: Lost) -> Server:
         token: Token = lost.token

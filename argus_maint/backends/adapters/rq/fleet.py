@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from argus_maint.backends.adapters.base import Worker
@@ -29,6 +29,7 @@ class Place:
     host: str
     pid: int | None
     seen_at: datetime | None
+    session: int | None = None
 
     @property
     def here(self) -> bool:
@@ -48,7 +49,7 @@ class Entry:
     ended: bool
 
 
-def entries(server: Server, names: Iterable[str]) -> dict[str, Entry]:
+def entries(server: Server, names: Iterable[str], table: processes.Table) -> dict[str, Entry]:
     """The entries that are still there, by name."""
     found = {}
     for part in chunks(dict.fromkeys(names)):
@@ -62,13 +63,22 @@ def entries(server: Server, names: Iterable[str]) -> dict[str, Entry]:
             if stored:
                 entry = _entry(name, {text(k): text(v) for k, v in stored.items()}, running)
                 found[name] = entry
-                _remember(server, entry)
+                _remember(server, entry, table)
     return found
 
 
 def place_of(server: Server, name: str) -> Place | None:
     """Where a worker ran whose entry this process has seen."""
     return _remembered.get((server.identity, name))
+
+
+def owner(server: Server, name: str) -> processes.Owner:
+    """What ties a horse on this host to a worker."""
+    place = place_of(server, name)
+    pid = place.pid if place is not None else None
+    others = {each.pid for each in _remembered.values() if each.here and each.pid is not None}
+    session = place.session if place is not None else None
+    return processes.Owner(name, pid, session, frozenset(others - {pid}))
 
 
 def names_of(server: Server, queues: Iterable[str]) -> list[str]:
@@ -90,12 +100,13 @@ def names_of(server: Server, queues: Iterable[str]) -> list[str]:
 def workers(server: Server, queues: Iterable[str]) -> list[Worker]:
     """All of them, by name."""
     names = sorted(names_of(server, queues))
-    known = entries(server, names)
     table = processes.table()
-    return [_worker(name, known.get(name), place_of(server, name), table) for name in names]
+    known = entries(server, names, table)
+    return [_worker(server, name, known.get(name), table) for name in names]
 
 
-def _worker(name: str, entry: Entry | None, last: Place | None, table: processes.Table) -> Worker:
+def _worker(server: Server, name: str, entry: Entry | None, table: processes.Table) -> Worker:
+    last = place_of(server, name)
     if entry is None:
         said = "its entry has expired: no heartbeat within rq's limit"
         alive: bool | None = False
@@ -103,12 +114,14 @@ def _worker(name: str, entry: Entry | None, last: Place | None, table: processes
             said, alive = f"{said}, and its process {last.pid} is there", None
         host, pid, seen = (last.host, last.pid, last.seen_at) if last else ("", None, None)
         return Worker(name, host, pid, seen_at=seen, alive=alive, evidence=said)
-    alive, said = _verdict(entry, table)
+    alive, said = _verdict(entry, owner(server, name), table)
     place = entry.place
     return Worker(name, place.host, place.pid, entry.queues, place.seen_at, alive, said, entry.task)
 
 
-def _verdict(entry: Entry, table: processes.Table) -> tuple[bool | None, str]:
+def _verdict(
+    entry: Entry, owner: processes.Owner, table: processes.Table
+) -> tuple[bool | None, str]:
     place = entry.place
     if entry.ended:
         return False, "it has said goodbye"
@@ -118,7 +131,7 @@ def _verdict(entry: Entry, table: processes.Table) -> tuple[bool | None, str]:
         return True, f"{entry.state}; this host's processes cannot be looked at"
     process = table.worker(place.pid)
     if process is None and not processes.exists(place.pid):
-        horse = table.horse_of(entry.name, place.pid, entry.task or "\0") if entry.task else None
+        horse = table.horse_of(entry.task, owner) if entry.task else None
         goes_on = f"; its work horse {horse.pid} goes on" if horse else ""
         return False, f"its process {place.pid} is gone from this host{goes_on}"
     if process is None:
@@ -144,9 +157,16 @@ def _entry(name: str, stored: dict[str, str], running: Iterable[bytes]) -> Entry
     )
 
 
-def _remember(server: Server, entry: Entry) -> None:
-    if entry.place.host:
-        _remembered[server.identity, entry.name] = entry.place
-        _remembered.move_to_end((server.identity, entry.name))
-        while len(_remembered) > 10 * MOST:
-            _remembered.popitem(last=False)
+def _remember(server: Server, entry: Entry, table: processes.Table) -> None:
+    place, known = entry.place, (server.identity, entry.name)
+    if not place.host:
+        return
+    last = _remembered.pop(known, None)
+    process = table.worker(place.pid) if place.here and place.pid is not None else None
+    if process is not None:
+        place = replace(place, session=process.session)
+    elif last is not None and (last.host, last.pid) == (place.host, place.pid):
+        place = replace(place, session=last.session)
+    _remembered[known] = place
+    while len(_remembered) > 10 * MOST:
+        _remembered.popitem(last=False)

@@ -68,9 +68,12 @@ class Look:
         """Seconds that workers still need to be heard of again after the server was away."""
         return max(0.0, LEASE - self.server.uptime())
 
-    def lost(self, queue: str) -> list[Lost]:
-        """Of one queue."""
-        return [*self.abandoned(queue), *self.taken(queue), *self.failed(queue)]
+    def lost(self, queues: Iterable[str]) -> list[Lost]:
+        """Of these queues."""
+        found = []
+        for queue in queues:
+            found += [*self.abandoned(queue), *self.taken(queue), *self.failed(queue)]
+        return found
 
     def abandoned(self, queue: str) -> list[Lost]:
         """Running, and without a heartbeat."""
@@ -83,9 +86,9 @@ class Look:
         silent = {pair: ms for pair, ms in left.items() if ms == -2 or 0 <= ms < CONFIRM * 1000}
         heard = {job_id for job_id, execution in left if (job_id, execution) not in silent}
         silent = {pair: ms for pair, ms in silent.items() if pair[0] not in heard}
-        jobs = self._mine([job_id for job_id, _ in silent], ("started", "queued"))
-        newest = read_newest(self.server, list(jobs))
-        fleet.entries(self.server, {each.worker for each in jobs.values() if each.worker})
+        jobs = self._mine([job_id for job_id, _ in pairs], ("started", "queued"))
+        newest = read_newest(self.server, [job_id for job_id, _ in silent])
+        self._remember(jobs.values())  # of those that are well: once silent it is too late
         found = []
         for (job_id, execution), ms in silent.items():
             job = jobs.get(job_id)
@@ -125,7 +128,7 @@ class Look:
         losses = {each: jobs[each] for each in jobs if is_loss(newest[each].said)}
         settled = self._settled({each: _attempt(jobs[each], newest[each], 0) for each in losses})
         losses = {each: job for each, job in losses.items() if each not in settled}
-        fleet.entries(self.server, {each.worker for each in losses.values() if each.worker})
+        self._remember(losses.values())
         found = []
         for job_id, job in losses.items():
             token = Token("failed", job, newest[job_id])
@@ -176,7 +179,12 @@ class Look:
             return True  # silent, but there: stopped, or cut off from the server
         if pid is None and any(each.stopped for each in self.table.processes):
             return True  # it may be the one
-        return self.table.horse_of(job.worker, pid, job.job_id) is not None
+        return self.table.horse_of(job.job_id, fleet.owner(self.server, job.worker)) is not None
+
+    def _remember(self, jobs: Iterable[Record]) -> None:
+        names = {each.worker for each in jobs if each.worker}
+        if names:
+            fleet.entries(self.server, names, self.table)
 
     def _lost(self, token: Token, evidence: str, wait: float, verdict: str = "") -> Lost:
         job, newest = token.record, token.newest

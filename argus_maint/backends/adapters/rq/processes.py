@@ -46,6 +46,22 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
+class Owner:
+    """The worker of a job, as far as it is known; ``others`` are the pids of other workers."""
+
+    name: str
+    pid: int | None = None
+    session: int | None = None
+    others: frozenset[int] = frozenset()
+
+    def may_have(self, session: int) -> bool:
+        """Whether a horse of this session may be its own."""
+        if self.session is not None:
+            return session == self.session
+        return session == self.pid or session not in self.others
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """All of them, at one look. ``readable`` is False where nothing can be said."""
 
@@ -61,15 +77,13 @@ class Table:
         workers = {each.pid for each in self.processes if not each.horse}
         return [each for each in self.processes if each.horse and each.parent not in workers]
 
-    def horse_of(self, worker: str, pid: int | None, job_id: str) -> Process | None:
+    def horse_of(self, job_id: str, owner: Owner) -> Process | None:
         """A horse that goes on with this job, or may do so for all that can be known."""
-        living = {each.pid for each in self.processes}
         for horse in self.orphans():
-            if job_id in horse.line or (worker and horse.title == worker):
+            if job_id in horse.line or (owner.name and horse.title == owner.name):
                 return horse
-            if horse.title or (pid is not None and horse.session in living - {pid}):
-                continue  # another worker's
-            return horse
+            if not horse.title and owner.may_have(horse.session):
+                return horse
         return None
 
 

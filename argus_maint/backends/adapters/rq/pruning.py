@@ -173,8 +173,11 @@ class Prune:
 
     def _stubs(self, jobs: list[Record]) -> None:
         """A late heartbeat may leave a job of which nothing but that is there."""
-        ids = [each.job_id for each in jobs if _OURS.fullmatch(each.job_id)]
-        self._keys([key("job", each) for each in ids if each not in self.seen])
+        ours = [each for each in jobs if _OURS.fullmatch(each.job_id)]
+        before = self.server.now() - ALONE if ours else 0.0
+        beats = {each.job_id: when(each.last_heartbeat) for each in ours}
+        old = [each for each, beat in beats.items() if beat and beat.timestamp() < before]
+        self._orphans([key("job", each) for each in old])
 
     def _results(self, ids: list[str]) -> None:
         """Results whose job is gone."""
@@ -186,17 +189,13 @@ class Prune:
         alone = [each for each, job in zip(ids, there, strict=True) if not job]
         newest = read_newest(self.server, alone)
         before = self.server.now() - ALONE if alone else 0.0
-        self._keys([key("results", each) for each in alone if (newest[each].at or 0) < before])
+        self._orphans(
+            [key("results", each) for each in alone if 0 < (newest[each].at or 0) < before]
+        )
 
-    def _keys(self, keys: list[str]) -> None:
-        """Keys that nobody has written to for a while."""
-        pipeline = self.server.pipeline()
-        for each in keys:
-            pipeline.object("idletime", each)
-        idle = pipeline.execute(raise_on_error=False) if keys else []
-        old = [k for k, each in zip(keys, idle, strict=True) if _is_old(each)]
+    def _orphans(self, keys: list[str]) -> None:
         number = 0
-        for part in self._parts(old):
+        for part in self._parts(keys):
             if self.order.dry_run:
                 number += len(part)
             else:
@@ -262,8 +261,3 @@ def _age(job: Record, newest: Newest, now: float) -> float | None:
         since = when(job.enqueued_at)
         at = since.timestamp() if since is not None else None
     return now - at if at is not None else None
-
-
-def _is_old(idle: object) -> bool:
-    """By OBJECT IDLETIME; a server that counts uses instead of time says nothing."""
-    return isinstance(idle, int) and idle >= ALONE

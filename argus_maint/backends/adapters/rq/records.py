@@ -17,6 +17,8 @@ from datetime import datetime, timezone
 from itertools import islice
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 from argus_maint.backends.adapters.rq.server import Server, key, text
 
 CHUNK = 100  # commands that are sent together
@@ -31,6 +33,7 @@ FIELDS = (
     "started_at",
     "ended_at",
     "enqueued_at",
+    "last_heartbeat",
     "failure_ttl",
     "rate_limit_key",
     EARLIER,
@@ -58,6 +61,7 @@ class Record:
     started_at: str
     ended_at: str
     enqueued_at: str
+    last_heartbeat: str
     failure_ttl: int | None
     limited: bool
     earlier: int
@@ -111,8 +115,8 @@ def read(server: Server, ids: Sequence[str]) -> dict[str, Record]:
         pipeline = server.pipeline()
         for job_id in part:
             pipeline.hmget(key("job", job_id), FIELDS)
-        for job_id, values in zip(part, pipeline.execute(), strict=True):
-            if any(value is not None for value in values):
+        for job_id, values in zip(part, answers(pipeline), strict=True):
+            if values is not None and any(value is not None for value in values):
                 found[job_id] = _record(job_id, values, server)
     return found
 
@@ -125,10 +129,21 @@ def read_newest(server: Server, ids: Sequence[str]) -> dict[str, Newest]:
         for job_id in part:
             pipeline.xrevrange(key("results", job_id), count=1)
             pipeline.xlen(key("results", job_id))
-        answers = pipeline.execute()
+        told = answers(pipeline)
         for number, job_id in enumerate(part):
-            found[job_id] = _newest(answers[2 * number], int(answers[2 * number + 1]))
+            found[job_id] = _newest(told[2 * number], int(told[2 * number + 1] or 0))
     return found
+
+
+def answers(pipeline: Any) -> list[Any]:
+    """What a pipeline is told; None for a key that is of another kind, and so not rq's."""
+    told: list[Any] = pipeline.execute(raise_on_error=False)
+    for number, each in enumerate(told):
+        if isinstance(each, ResponseError) and "WRONGTYPE" in str(each):
+            told[number] = None
+        elif isinstance(each, Exception):
+            raise each
+    return told
 
 
 def packed(said: str) -> str:
@@ -161,6 +176,7 @@ def _record(job_id: str, values: Sequence[Any], server: Server) -> Record:
         text(raw["started_at"]),
         text(raw["ended_at"]),
         text(raw["enqueued_at"]),
+        text(raw["last_heartbeat"]),
         int(raw["failure_ttl"]) if raw["failure_ttl"] else None,
         bool(raw["rate_limit_key"]),
         int(raw[EARLIER] or 0),

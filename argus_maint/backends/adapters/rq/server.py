@@ -98,7 +98,7 @@ class Server:
         """Turn what the client raises into ``Unreachable``."""
         try:
             yield self
-        except (RedisError, OSError) as error:
+        except RedisError as error:
             raise Unreachable(f"{self.place()} {self._why(error)}") from None
 
     def _why(self, error: Exception) -> str:
