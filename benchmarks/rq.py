@@ -19,12 +19,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.common import Figure, laboratory, parser, report, say
-from tests.lab import until
 
 if TYPE_CHECKING:
     from argus_maint.backends.adapters.rq.adapter import RQ
@@ -53,6 +52,15 @@ def main() -> int:
             if arguments.only != "prune":
                 figures += _abandoned(bench, port, arguments.quick)
     return report("rq", arguments, figures)
+
+
+def until(condition: Callable[[], Any], seconds: float = 60, what: str = "") -> None:
+    """Wait for something."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.05)
 
 
 @contextlib.contextmanager

@@ -394,7 +394,8 @@ def everything(world: RQWorld) -> dict[str, Any]:
         b"string": raw.get,
     }
     with raw:
-        return {key.decode(): (read[raw.type(key)](key), raw.expiretime(key)) for key in raw.keys()}
+        keys = list(raw.scan_iter())
+        return {key.decode(): (read[raw.type(key)](key), raw.expiretime(key)) for key in keys}
 
 
 @contextmanager
