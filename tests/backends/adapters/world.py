@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from argus_maint.backends.adapters import adapters
-from argus_maint.backends.adapters.base import Adapter
+from argus_maint.backends.adapters.base import Adapter, PruneOrder
+from argus_maint.models import LedgerEntry
+from argus_maint.retention import Retention
 from tests import tasks
+from tests.backends.adapters.rescuing import rescue
 from tests.lab import Lab, Supervised
 
 
@@ -24,6 +27,7 @@ class World(ABC):
 
     alias: str
     queue = "default"
+    patience = 30.0  # seconds within which the tasks of a dead worker are found
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
@@ -48,6 +52,19 @@ class World(ABC):
     @abstractmethod
     def status(self, task_id: str) -> str:
         """READY, RUNNING, SUCCESSFUL or FAILED, by the backend's own ``get_result``."""
+
+    def errors(self, task_id: str) -> list[str]:
+        """Class paths of what the task failed of, by the backend's own ``get_result``."""
+        result = self.adapter.backend.get_result(task_id)
+        return [each.exception_class_path for each in result.errors]
+
+    def rescue(self) -> list[LedgerEntry]:
+        """One pass over the tasks of dead workers, by the policies of the setting."""
+        return rescue(self.adapter)
+
+    def prune(self, retention: Retention) -> int:
+        """How many tasks went that were past it."""
+        return self.adapter.prune(PruneOrder(retention, duty=1.0)).deleted.total()
 
     def kill(self, worker: Supervised) -> None:
         """SIGKILL to a worker and all that came from it."""
