@@ -22,6 +22,8 @@ class ArgusMaintConfig(AppConfig):
 
     def ready(self) -> None:
         from argus_maint import checks, indexes
+        from argus_maint.backends import hooks
 
         checks.register_checks()
+        hooks.install()
         post_migrate.connect(indexes.restore, dispatch_uid="argus_maint.indexes.restore")

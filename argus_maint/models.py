@@ -16,7 +16,7 @@ from django.db import models
 
 
 class Process(models.Model):
-    """A registered process: a supervisor, one of its workers, or a one-shot watcher.
+    """A registered process: a supervisor, one of its workers, a scheduler, a pool, a watcher.
 
     ``worker_id`` is what a worker appends to a task's ``worker_ids``; it is unique
     to one incarnation. ``name`` is what a person called it (``--worker-id``).
@@ -27,6 +27,7 @@ class Process(models.Model):
         WORKER = "worker"
         WATCHER = "watcher"
         SCHEDULER = "scheduler"
+        POOL = "pool"  # runs tasks in its own memory, mostly a web process
 
     class State(models.TextChoices):
         ALIVE = "alive"

@@ -33,7 +33,16 @@ TASKS = {
         "QUEUES": ["default", "bulk"],
         "OPTIONS": {"REDIS_URL": f"redis://127.0.0.1:{BROKER_PORT}/1"},
     },
-    "threads": {"BACKEND": "django_tasks_local.ThreadPoolBackend", "QUEUES": []},
+    "threads": {
+        "BACKEND": "django_tasks_local.ThreadPoolBackend",
+        "QUEUES": [],
+        "OPTIONS": {"MAX_WORKERS": 2},
+    },
+    "processes": {
+        "BACKEND": "django_tasks_local.ProcessPoolBackend",
+        "QUEUES": [],
+        "OPTIONS": {"MAX_WORKERS": 2},
+    },
     "immediate": {"BACKEND": "django.tasks.backends.immediate.ImmediateBackend"},
     "old_immediate": {"BACKEND": "django_tasks.backends.immediate.ImmediateBackend"},
     "dummy": {"BACKEND": "django.tasks.backends.dummy.DummyBackend"},

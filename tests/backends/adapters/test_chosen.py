@@ -45,7 +45,7 @@ def test_what_is_not_supported_has_a_reason() -> None:
     ("backend", "says"),
     [
         ("django_tasks_nowhere.Backend", "No module named 'django_tasks_nowhere'"),
-        ("django_tasks_db.Backendd", "does not define a \"Backendd\""),
+        ("django_tasks_db.Backendd", 'does not define a "Backendd"'),
         (None, "TASKS['x'] names no BACKEND"),
         ("nonsense", "nonsense cannot be used"),
     ],
