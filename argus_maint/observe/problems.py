@@ -13,6 +13,7 @@ from django.db import OperationalError, connections
 
 from argus_maint.backends.database import QueueCounts
 from argus_maint.backends.locks import PATIENCE, holders
+from argus_maint.checks import database_backends, local_database_backends
 from argus_maint.conf import get_settings
 from argus_maint.models import Process
 from argus_maint.observe import schedulers
@@ -73,9 +74,11 @@ def _lost(census: Census) -> list[Problem]:
 
 def _unattended(status: Status) -> Iterator[Queue]:
     """Queues in which a task waits, that are to be worked, and that no worker takes from."""
+    local = local_database_backends()
     for queue in status.queues:
         if queue.counts.ready and not queue.workers and queue.pause is None:
-            yield queue
+            if queue.counts.backend_name not in local:
+                yield queue
 
 
 def _unserved(status: Status) -> list[Problem]:
@@ -111,6 +114,8 @@ def _start_worker(queue: str, alias: str) -> str:
 
 def _no_worker(status: Status) -> list[Problem]:
     census = status.census
+    if local_database_backends() and not database_backends():
+        return []
     if any(_unattended(status)) or any(
         each.kind == Process.Kind.WORKER and census.states[each.pk] == Process.State.ALIVE
         for each in census.living
