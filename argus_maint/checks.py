@@ -48,7 +48,8 @@ NEWEST_TESTED = (0, 13)
 # of others: who treats its rows as a worker's would run them twice.
 LOCAL_DB = "django_tasks_local_db"
 
-OVERRIDDEN = ("db_worker", "crontask", "prune_db_task_results")  # commands of others, by ours
+# Commands of others, by ours.
+OVERRIDDEN = ("db_worker", "concurrent_worker", "crontask", "prune_db_task_results")
 
 NO_TASKS_APP = f"{TASKS_APP} is not in INSTALLED_APPS, and {APP} looks after its table."
 ADD_TASKS_APP = f'Add "{TASKS_APP}" to INSTALLED_APPS, after "{APP}".'
