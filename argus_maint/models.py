@@ -322,6 +322,25 @@ class Act(models.Model):
         return f"{self.verb} {self.subject} by {self.by}"
 
 
+class SignalCount(models.Model):
+    """How often a signal of tasks was seen, by backend: see ``backends.signals``."""
+
+    backend_name = models.CharField(max_length=32)
+    event = models.CharField(max_length=16, help_text="enqueued, started, successful, failed.")
+    total = models.BigIntegerField(default=0)
+    changed_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["backend_name", "event"], name="argus_maint_signal_count_of"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.total} {self.event} of {self.backend_name}"
+
+
 class Pause(models.Model):
     """A queue that no worker of ours takes from, or a worker that takes nothing more.
 

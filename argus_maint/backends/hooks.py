@@ -14,34 +14,41 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 POOLS = "django_tasks_local"
-# Nothing of these is, or is built on, a pool in memory.
-_OTHERS = {"django", "django_tasks", "django_tasks_cloud", "django_tasks_db"}
-_OTHERS |= {"django_tasks_local_db", "django_tasks_redis", "django_tasks_rq"}
+# Packages of backends that tell more than their signals do.
+_SEEN = {"django", "django_tasks", "django_tasks_db", "django_tasks_local"}
+_SEEN |= {"django_tasks_local_db", "django_tasks_redis", "django_tasks_rq"}
 
 
 def install() -> None:
     """Hook into what TASKS names. Raises nothing; calling it again changes nothing."""
-    if any(map(_is_pool, _paths())):
+    paths = _paths()
+    if any(map(_is_pool, paths.values())):
         from argus_maint.backends import pools
 
         pools.install()
+    if unseen := {alias for alias, path in paths.items() if path.partition(".")[0] not in _SEEN}:
+        from argus_maint.backends import signals
+
+        signals.install(unseen)
 
 
-def _paths() -> list[str]:
+def _paths() -> dict[str, str]:
     configured = getattr(settings, "TASKS", None)
     if not isinstance(configured, Mapping):
-        return []
-    paths = (each.get("BACKEND") for each in configured.values() if isinstance(each, Mapping))
-    return [path for path in paths if isinstance(path, str)]
+        return {}
+    paths = {
+        str(alias): each.get("BACKEND")
+        for alias, each in configured.items()
+        if isinstance(each, Mapping)
+    }
+    return {alias: path for alias, path in paths.items() if isinstance(path, str)}
 
 
 def _is_pool(path: str) -> bool:
     """Whether it is a pool of django-tasks-local, or a site's class that is built on one."""
     package = path.partition(".")[0]
-    if package == POOLS:
-        return find_spec(POOLS) is not None
-    if package in _OTHERS or find_spec(POOLS) is None:
-        return False
+    if package in _SEEN | {"django_tasks_cloud"} or find_spec(POOLS) is None:
+        return package == POOLS and find_spec(POOLS) is not None
     with contextlib.suppress(Exception):  # the site's code; Django's own checks tell of it
         declared = import_string(path)
         return any(each.__module__.startswith(f"{POOLS}.") for each in declared.__mro__)
