@@ -22,12 +22,14 @@ class ArgusMaintConfig(AppConfig):
 
     def ready(self) -> None:
         from argus_maint import checks, indexes
+        from argus_maint.backends import hooks
 
         checks.register_checks()
         if apps.is_installed(checks.TASKS_APP):  # whose models the adapters import
             from argus_maint import backend_checks
 
             backend_checks.register_checks()
+        hooks.install()
         post_migrate.connect(indexes.restore, dispatch_uid="argus_maint.indexes.restore")
         if apps.is_installed("django_tasks_redis"):
             from argus_maint.backends.adapters import redis_identity

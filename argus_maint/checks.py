@@ -48,7 +48,12 @@ TASKS_DISTRIBUTION = "django-tasks-db"
 OLDEST_TESTED = (0, 12)
 NEWEST_TESTED = (0, 13)
 
-OVERRIDDEN = ("db_worker", "crontask", "prune_db_task_results")  # commands of others, by ours
+# Built on the database backend, but each of its processes runs tasks itself, and again those
+# of others: who treats its rows as a worker's would run them twice.
+LOCAL_DB = "django_tasks_local_db"
+
+# Commands of others, by ours.
+OVERRIDDEN = ("db_worker", "concurrent_worker", "crontask", "prune_db_task_results")
 
 NO_TASKS_APP = f"{TASKS_APP} is not in INSTALLED_APPS, and {APP} looks after its table."
 ADD_TASKS_APP = f'Add "{TASKS_APP}" to INSTALLED_APPS, after "{APP}".'
@@ -160,7 +165,7 @@ def check_rescue_is_set(app_configs: AppConfigs, **kwargs: Any) -> list[checks.C
     raw = conf.raw_setting()
     if isinstance(raw, Mapping) and "RESCUE" in raw:
         return []
-    if not any(map(is_database_backend, _backend_paths())):
+    if not database_backends():
         return []
     return [
         checks.Warning(
@@ -174,39 +179,50 @@ def check_rescue_is_set(app_configs: AppConfigs, **kwargs: Any) -> list[checks.C
     ]
 
 
-def _backend_paths() -> list[str]:
-    configured = getattr(settings, "TASKS", None)
-    if not isinstance(configured, Mapping):
-        return []
-    backends = (each.get("BACKEND") for each in configured.values() if isinstance(each, Mapping))
-    return [path for path in backends if isinstance(path, str)]
-
-
 def database_backends() -> list[str]:
-    """Aliases of TASKS that keep their tasks in the database."""
+    """Aliases of TASKS whose tasks are in the database, for workers to take."""
+    return [alias for alias, path in _paths_by_alias().items() if is_database_backend(path)]
+
+
+def local_database_backends() -> list[str]:
+    """Aliases of TASKS whose tasks are in the database too, and are run by web processes."""
+    return [alias for alias, path in _paths_by_alias().items() if _runs_by_itself(path)]
+
+
+def _paths_by_alias() -> dict[str, str]:
     configured = getattr(settings, "TASKS", None)
     if not isinstance(configured, Mapping):
-        return []
+        return {}
     paths = {
         alias: each.get("BACKEND")
         for alias, each in configured.items()
         if isinstance(each, Mapping)
     }
-    return [
-        alias
-        for alias, path in paths.items()
-        if isinstance(path, str) and is_database_backend(path)
-    ]
+    return {alias: path for alias, path in paths.items() if isinstance(path, str)}
 
 
 def is_database_backend(path: str) -> bool:
+    """Whether a class keeps its tasks in the database, and runs none of them itself."""
     if path.startswith(f"{TASKS_APP}."):
         return True
+    bases = _bases(path)
+    return f"{TASKS_APP}.backend.DatabaseBackend" in bases and not _is_local(bases)
+
+
+def _runs_by_itself(path: str) -> bool:
+    return not path.startswith(f"{TASKS_APP}.") and _is_local(_bases(path))
+
+
+def _is_local(bases: set[str]) -> bool:
+    return f"{LOCAL_DB}.backend.LocalDBBackend" in bases
+
+
+def _bases(path: str) -> set[str]:
+    """A class and all that it is built on, by their names; its package may be missing."""
     try:
-        base = import_string(f"{TASKS_APP}.DatabaseBackend")
-        return issubclass(import_string(path), base)
+        return {f"{each.__module__}.{each.__qualname__}" for each in import_string(path).__mro__}
     except Exception:  # noqa: BLE001 - a backend that cannot be imported is not ours to report
-        return False
+        return set()
 
 
 def check_tasks_version(app_configs: AppConfigs, **kwargs: Any) -> list[checks.CheckMessage]:

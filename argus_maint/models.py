@@ -16,7 +16,7 @@ from django.db import models
 
 
 class Process(models.Model):
-    """A registered process: a supervisor, one of its workers, or a one-shot watcher.
+    """A registered process: a supervisor, one of its workers, a scheduler, a pool, a watcher.
 
     ``worker_id`` is what a worker appends to a task's ``worker_ids``; it is unique
     to one incarnation. ``name`` is what a person called it (``--worker-id``).
@@ -27,6 +27,7 @@ class Process(models.Model):
         WORKER = "worker"
         WATCHER = "watcher"
         SCHEDULER = "scheduler"
+        POOL = "pool"  # runs tasks in its own memory, mostly a web process
 
     class State(models.TextChoices):
         ALIVE = "alive"
@@ -319,6 +320,25 @@ class Act(models.Model):
 
     def __str__(self) -> str:
         return f"{self.verb} {self.subject} by {self.by}"
+
+
+class SignalCount(models.Model):
+    """How often a signal of tasks was seen, by backend: see ``backends.signals``."""
+
+    backend_name = models.CharField(max_length=32)
+    event = models.CharField(max_length=16, help_text="enqueued, started, successful, failed.")
+    total = models.BigIntegerField(default=0)
+    changed_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["backend_name", "event"], name="argus_maint_signal_count_of"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.total} {self.event} of {self.backend_name}"
 
 
 class Pause(models.Model):

@@ -58,6 +58,8 @@ class Source:
     time: str
     key: str = "id"
     fixed: Condition = Condition()
+    # Tables of others whose rows go first, with the column that points at the key.
+    dependents: tuple[tuple[str, str], ...] = ()
 
 
 class Walk:
@@ -123,10 +125,17 @@ class Walk:
         deleted = 0
         with self.connection.cursor() as cursor:
             for where in pieces:
+                self._delete_dependents(cursor, where)
                 sql = f"DELETE FROM {self.source.table} WHERE {where.sql}"  # noqa: S608
                 cursor.execute(sql, where.params)
                 deleted += cursor.rowcount
         return deleted
+
+    def _delete_dependents(self, cursor: Any, where: Condition) -> None:
+        for table, column in self.source.dependents:
+            meant = f"SELECT {self.source.key} FROM {self.source.table} WHERE {where.sql}"  # noqa: S608
+            sql = f"DELETE FROM {table} WHERE {column} IN ({meant})"  # noqa: S608
+            cursor.execute(sql, where.params)
 
     @property
     def can_tell(self) -> bool:
@@ -140,6 +149,7 @@ class Walk:
         joins = self.connection.vendor == "postgresql"
         with self.connection.cursor() as cursor:
             for where in pieces:
+                self._delete_dependents(cursor, where)
                 table, key = self.source.table, self.source.key
                 sql = f"DELETE FROM {table} WHERE {where.sql} RETURNING {key}"  # noqa: S608
                 if joins:

@@ -86,10 +86,11 @@ def find(token: str, using: str) -> Grave:
 
 
 def _one(token: str, living: Sequence[Process]) -> Process | None:
+    pool = Process.Kind.POOL  # of these all of a host have one name: it means the dead ones
     ways: tuple[Callable[[Process], bool], ...] = (
         lambda each: each.worker_id == token,
-        lambda each: each.name == token and each.kind != Process.Kind.WORKER,
-        lambda each: label(each.worker_id) == token,
+        lambda each: each.name == token and each.kind not in (Process.Kind.WORKER, pool),
+        lambda each: label(each.worker_id) == token and each.kind != pool,
     )
     for fits in ways:
         found = [each for each in living if fits(each)]
@@ -126,7 +127,8 @@ def _dead(token: str, using: str, living: Sequence[Process]) -> Grave:
     if newest.reason in MEANT:
         how = newest.reason or "ended"
         raise WrongProcess(f"{token} is gone as it was meant to be ({how}): nothing to bury.")
-    if has_heir(newest, living_supervisors(look.take(using))):
+    heirs = [] if newest.kind == Process.Kind.POOL else living_supervisors(look.take(using))
+    if has_heir(newest, heirs):
         raise WrongProcess(f"{token} died, and another has taken its place: nothing to bury.")
     missed = ended.exclude(reason__in=MEANT)
     same = missed.filter(name=newest.name, kind=newest.kind, hostname=newest.hostname)

@@ -19,6 +19,7 @@ from django.db import connections
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
+from argus_maint.backends import local_db
 from argus_maint.backends.database import FAILED, SUCCESSFUL, running
 from argus_maint.backends.walk import Condition, Source, Walk, any_of, one_of
 from argus_maint.conf import get_settings
@@ -86,7 +87,8 @@ def now_of(using: str) -> datetime:
 def finished(status: str, using: str) -> Source:
     """Tasks of one status in the order in which they finished."""
     table = connections[using].ops.quote_name(DBTaskResult._meta.db_table)
-    return Source(table, "finished_at", "id", Condition("status = %s", (status,)))
+    fixed = Condition("status = %s", (status,))
+    return Source(table, "finished_at", "id", fixed, local_db.dependents(using))
 
 
 def steps(selection: Selection, using: str) -> Iterator[Step]:

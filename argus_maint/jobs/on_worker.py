@@ -8,6 +8,7 @@ from typing import Any
 from django_tasks_db import DatabaseBackend
 from django_tasks_db.models import TaskResultStatus
 
+from argus_maint.checks import database_backends
 from argus_maint.conf import get_settings
 from argus_maint.database import task_database
 from argus_maint.exceptions import JobError
@@ -28,8 +29,8 @@ def enqueue(name: str, run: int, attempt: int) -> str:
     tell whether it is over, and the run would be lost at the next look. Raises JobError where
     there is none.
     """
-    aliases = sorted(task_backends, key=lambda alias: alias != run_job.backend)
-    for alias in aliases:
+    # By our own look, for a class may be a DatabaseBackend and run its tasks in web processes.
+    for alias in sorted(database_backends(), key=lambda alias: alias != run_job.backend):
         if isinstance(task_backends[alias], DatabaseBackend):
             return str(run_job.using(backend=alias).enqueue(name, run, attempt).id)
     raise JobError("no backend of TASKS is a database backend")

@@ -20,12 +20,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from argus_maint.backends import database
+from argus_maint.backends import database, local_db
 from argus_maint.backends.database import Attempt
+from argus_maint.checks import local_database_backends
 from argus_maint.clock import now as monotonic
 from argus_maint.conf import get_settings
 from argus_maint.database import TRANSIENT, short_transaction
 from argus_maint.dbtime import db_now
+from argus_maint.exceptions import TaskQuarantined
 from argus_maint.jobs import wishes
 from argus_maint.jobs.policies import decide, policy_of
 from argus_maint.log import get_logger
@@ -177,6 +179,10 @@ def _rescue_tasks(view: View, report: Report, dead: dict[str, str]) -> None:
     """Classify every RUNNING task by its owner and act where the owner is gone."""
     attempts = list(database.running(view.using))
     report.running = len(attempts)
+    if local := local_database_backends():
+        others = [each for each in attempts if each.backend_name in local]
+        attempts = [each for each in attempts if each.backend_name not in local]
+        _cap_poison([each for each in others if each.number > 1], view, report)
     owners = registry.by_worker_id((attempt.owner for attempt in attempts), view.using)
     strangers, orphans = [], {}
     for attempt in attempts:
@@ -202,6 +208,18 @@ def _rescue_tasks(view: View, report: Report, dead: dict[str, str]) -> None:
     view.orphans.clear()
     view.orphans.update(orphans)
     _watch_strangers(strangers, view, report)
+
+
+def _cap_poison(attempts: list[Attempt], view: View, report: Report) -> None:
+    """Of backends that run a lost task again by themselves: end what is lost too often."""
+    for attempt in attempts:
+        view.alive()
+        with _guarded(attempt, view, report):
+            most = policy_of(attempt.task_path, view.using).max_losses
+            entry = local_db.poison(attempt, most, view.using)
+            if entry is not None:
+                entry.noticed_by = view.noticed_by
+                _act(attempt, entry, TaskQuarantined, view, report)
 
 
 def _is_orphan(attempt: Attempt, view: View) -> bool:
@@ -269,32 +287,39 @@ def _settle(
             error = wishes.apply(wish, entry)
         else:
             error = decide(entry, policy_of(attempt.task_path, view.using))
-        if not view.dry_run:
-            if error is None:
-                done = database.requeue(attempt, view.using, entry, entry.delay)
-            else:
-                done = database.fail(attempt, view.using, entry, error, entry.evidence)
-            if not done:
-                # Another watcher was quicker, or another transaction holds the row.
-                if database.still_there(attempt, view.using):
-                    report.locked.append(str(attempt.task_id))
-                    # Once may be another watcher at work; twice is worth a line.
-                    again = not _first_time(view, f"locked {attempt.task_id}")
-                    if again and _first_time(view, f"still locked {attempt.task_id}"):
-                        logger.warning("rescue.locked", task_id=str(attempt.task_id))
-                return
-            logger.warning(
-                f"task.{entry.action}",
-                task_id=str(attempt.task_id),
-                task=attempt.task_path,
-                queue=attempt.queue_name,
-                attempt=attempt.number,
-                losses=entry.losses,
-                verdict=str(entry.verdict),
-                reason=entry.reason,
-                evidence=entry.evidence,
-            )
-        report.acts.append(entry)
+        _act(attempt, entry, error, view, report)
+
+
+def _act(
+    attempt: Attempt, entry: LedgerEntry, error: type | None, view: View, report: Report
+) -> None:
+    """Put it back, or fail it where there is an error to fail it with."""
+    if not view.dry_run:
+        if error is None:
+            done = database.requeue(attempt, view.using, entry, entry.delay)
+        else:
+            done = database.fail(attempt, view.using, entry, error, entry.evidence)
+        if not done:
+            # Another watcher was quicker, or another transaction holds the row.
+            if database.still_there(attempt, view.using):
+                report.locked.append(str(attempt.task_id))
+                # Once may be another watcher at work; twice is worth a line.
+                again = not _first_time(view, f"locked {attempt.task_id}")
+                if again and _first_time(view, f"still locked {attempt.task_id}"):
+                    logger.warning("rescue.locked", task_id=str(attempt.task_id))
+            return
+        logger.warning(
+            f"task.{entry.action}",
+            task_id=str(attempt.task_id),
+            task=attempt.task_path,
+            queue=attempt.queue_name,
+            attempt=attempt.number,
+            losses=entry.losses,
+            verdict=str(entry.verdict),
+            reason=entry.reason,
+            evidence=entry.evidence,
+        )
+    report.acts.append(entry)
 
 
 def _entry(

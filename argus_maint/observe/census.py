@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from argus_maint.backends.database import Attempt, running
 from argus_maint.backends.search import CHUNK
+from argus_maint.checks import local_database_backends
 from argus_maint.dbtime import db_now
 from argus_maint.models import DeclaredPolicy, LedgerEntry, Process, Sighting
 from argus_maint.policy import policy_for
@@ -102,10 +103,14 @@ def _verdict(process: Process, host: Host, now: datetime) -> str:
 
 
 def _classify(attempts: list[Attempt], verdicts: dict[uuid.UUID, str], using: str) -> list[Running]:
+    local = local_database_backends()
+    alone = [each for each in attempts if each.backend_name in local]
+    attempts = [each for each in attempts if each.backend_name not in local]
     owners = registry.by_worker_id((attempt.owner for attempt in attempts), using)
     strangers = any(attempt.owner not in owners for attempt in attempts)
     sightings = registry.sightings(using) if strangers else {}
-    return [
+    # What runs in a web process is seen to by its own backend: nobody has to be told of it.
+    return [Running(attempt, None, "running") for attempt in alone] + [
         _of_stranger(attempt, sightings.get(attempt.task_id))
         if attempt.owner not in owners
         else _of_process(attempt, owners[attempt.owner], verdicts)

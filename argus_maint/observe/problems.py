@@ -13,7 +13,7 @@ from django.db import OperationalError, connections
 
 from argus_maint.backends.database import QueueCounts
 from argus_maint.backends.locks import PATIENCE, holders
-from argus_maint.checks import database_backends
+from argus_maint.checks import database_backends, local_database_backends
 from argus_maint.conf import get_settings
 from argus_maint.models import Process
 from argus_maint.observe import schedulers
@@ -90,9 +90,11 @@ def _unusable(status: Status) -> list[Problem]:
 
 def _unattended(status: Status) -> Iterator[Queue]:
     """Queues in which a task waits, that are to be worked, and that no worker takes from."""
+    local = local_database_backends()
     for queue in status.queues:
         if queue.counts.ready and not queue.workers and queue.pause is None:
-            yield queue
+            if queue.counts.backend_name not in local:
+                yield queue
 
 
 def _unserved(status: Status) -> list[Problem]:

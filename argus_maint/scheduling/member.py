@@ -41,6 +41,8 @@ logger = get_logger(__name__)
 class Member:
     """One process that runs jobs."""
 
+    kind = Process.Kind.SCHEDULER
+
     def __init__(self, using: str, driver: str, name: str = "") -> None:
         settings = get_settings()
         self.using, self.beat_every, self.lease = using, settings.beat, settings.lease
@@ -61,8 +63,7 @@ class Member:
 
     def register(self) -> None:
         """Make it known; a lease that was taken makes a new row."""
-        kind = Process.Kind.SCHEDULER
-        pid = os.getpid()
+        kind, pid = self.kind, os.getpid()
         with self.lock:
             at = monotonic()
             while not patiently(
@@ -76,12 +77,15 @@ class Member:
         """Extend the lease."""
         with self.lock:
             at = monotonic()
-            if not registry.beat(self.process, self.using, WAIT):
+            if not self._extend():
                 logger.warning("process.replaced", worker_id=self.worker_id, pid=os.getpid())
                 self.epoch += 1
                 self.register()
                 return
             self.beaten_at = at
+
+    def _extend(self) -> int:
+        return registry.beat(self.process, self.using, WAIT)
 
     def holds(self) -> bool:
         """Whether nobody can take this process for dead yet, nor within a beat."""

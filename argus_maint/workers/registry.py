@@ -63,13 +63,16 @@ def register(group: Group, kind: str, worker_id: str, pid: int, using: str, wait
     return True
 
 
-def beat(supervisor: uuid.UUID, using: str, wait: float) -> int:
-    """Extend the lease of every living row of a supervisor; returns how many there were."""
+def beat(supervisor: uuid.UUID, using: str, wait: float, **values: Any) -> int:
+    """Extend the lease of every living row of a supervisor; returns how many there were.
+
+    ``values`` are columns to write with it, such as ``info``.
+    """
     with short_transaction(using, wait):
         return (
             Process.objects.using(using)
             .filter(state__in=LIVING, supervisor=supervisor)
-            .update(beats=F("beats") + 1, last_beat_at=DbNow())
+            .update(beats=F("beats") + 1, last_beat_at=DbNow(), **values)
         )
 
 

@@ -221,7 +221,7 @@ class Worker:
         """Learn what the task declares about itself, before it runs."""
         options = declared_options(task)
         if options:
-            self._insist(lambda: _declare(row.task_path, options, self.using))
+            self._insist(lambda: declare(row.task_path, options, self.using))
             self._publish(row, policy_for(row.task_path, options), since)
 
     def _being_ended(self) -> bool:
@@ -331,7 +331,7 @@ def _give_up() -> NoReturn:
     os._exit(EXIT_OVERDUE)
 
 
-def _declare(task_path: str, options: dict[str, Any], using: str) -> None:
+def declare(task_path: str, options: dict[str, Any], using: str) -> None:
     """Keep what a task declares where every watcher can read it without importing it.
 
     Before every run, and never taken back by a worker whose code declares nothing: during

@@ -155,6 +155,29 @@ def test_dead_worker_counts_no_end_that_was_meant() -> None:
     assert objects("DeadWorker") == []
 
 
+def pool(busy: int, **values: Any) -> Process:
+    """A process that ran tasks in its own memory, and has died a minute ago."""
+    queues = {"default": {"ready": 1, "busy": busy, "finished": 9, "failed": 0, "oldest": None}}
+    if not busy:
+        queues["default"]["ready"] = 0
+    pools = {"threads": {"queues": queues, "tasks": {"shop.mail": busy}, "size": 4}}
+    values = {"kind": "pool", "reason": "lost", "exit_signal": "", **values}
+    return ended(f"pool-{os.urandom(3).hex()}", info={"pools": pools}, **values)
+
+
+def test_dead_worker_is_also_a_pool_that_took_tasks_with_it() -> None:
+    first = pool(2)
+    pool(0)  # it held none
+    pool(2, reason="stopped")
+    pool(2, ended_at=rows.db_now("default") - timedelta(hours=2))
+    found = one("DeadWorker")
+    assert found.object == f"{first.name}@{first.hostname}"
+    assert "3 tasks died with 1 process" in found.summary and "2 shop.mail" in found.summary
+    assert (found.evidence["tasks"], found.evidence["backend"]) == (3, "threads")
+    resolved("DeadWorker", found.object)
+    assert objects("DeadWorker") == []
+
+
 def test_unregistered_worker_runs_tasks_for_long() -> None:
     for seconds in (10, 200):
         rows.seen(rows.task("RUNNING", workers=("stock",)), seconds)

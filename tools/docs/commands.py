@@ -20,7 +20,8 @@ from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFo
 from argus_maint.management.commands import maint
 from tools.docs.text import block, code, page, prose, table
 
-COMMANDS = ("db_worker", "crontask", "prune_db_task_results")  # maint has pages of its own
+# maint has pages of its own
+COMMANDS = ("db_worker", "concurrent_worker", "crontask", "prune_db_task_results")
 INDEX = "reference/commands.md"
 WIDTH = 88
 STATUS = re.compile(r"exit status:\s*(.*?)\.?\s*$", re.DOTALL | re.IGNORECASE)

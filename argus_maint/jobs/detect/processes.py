@@ -2,7 +2,7 @@
 
 - ``DeadWorker``: a supervisor that died within the hour, and nothing took its place: neither
   one of its name nor a newer one on its host; or one whose workers died ``deaths`` times
-  ``within`` that time.
+  ``within`` that time; or processes that died with tasks in their memory (``detect.pools``).
 - ``UnregisteredWorker``: tasks RUNNING under a worker that never registered, for ``seen``.
 - ``SchedulerDown``: a scheduler died within a day, and none is alive.
 """
@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 
 from argus_maint.findings.observation import Observation
 from argus_maint.jobs.detect.look import Look
+from argus_maint.jobs.detect.pools import WANTED, dead_pools
 from argus_maint.models import Process
 from argus_maint.observe import schedulers
 from argus_maint.observe.census import Running
@@ -21,7 +22,6 @@ from argus_maint.observe.picture import count
 from argus_maint.observe.screen import span
 from argus_maint.observe.status import has_heir, living_supervisors
 
-WANTED = ("stopped", "shutdown", "manual", "buried", "")  # ends that somebody meant
 MOST = 2000  # deaths that are read
 
 
@@ -40,6 +40,7 @@ def dead_workers(look: Look) -> Iterator[Observation]:
             summary += ", ".join(sorted({_how(each) for each in deaths}))
             evidence = {**_evidence(deaths[0]), "deaths": len(deaths)}
             yield Observation("DeadWorker", place, summary, evidence)
+    yield from dead_pools(look)
 
 
 def _gone(look: Look) -> list[Process]:

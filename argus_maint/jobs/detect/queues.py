@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from argus_maint.checks import database_backends
+from argus_maint.checks import database_backends, local_database_backends
 from argus_maint.conf import get_settings
 from argus_maint.findings.observation import Observation
 from argus_maint.jobs.detect.look import Look
@@ -67,7 +67,8 @@ def _last_worker(look: Look, alias: str) -> Process | None:
 
 def unattended_queues(look: Look) -> Iterator[Observation]:
     """Queues in which tasks wait, and that no worker takes from."""
-    least, deserted = look.option("UnattendedQueue", "unattended"), _deserted(look)
+    least = look.option("UnattendedQueue", "unattended")
+    deserted = _deserted(look) + local_database_backends()
     for queue in look.status.queues:
         counts = queue.counts
         waits = oldest_age(counts, look.host_now)

@@ -17,6 +17,7 @@ from django.core import checks
 from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 
+from argus_maint.backend_checks import UNUSABLE
 from argus_maint.backends.adapters import adapters
 from argus_maint.backends.adapters.base import Unreachable
 from argus_maint.checks import APP, TAG, TASKS_APP
@@ -29,7 +30,8 @@ def misconfigured(look: Look) -> Iterator[Observation]:
     """Errors by check, then migrations."""
     errors: defaultdict[str, list[str]] = defaultdict(list)
     for each in checks.run_checks(tags=[TAG]):
-        if each.is_serious() and not each.is_silenced():
+        # An alias that cannot be used lets the others work, and is a warning as a check.
+        if (each.is_serious() or each.id == UNUSABLE) and not each.is_silenced():
             errors[(each.id or "").rpartition(".")[2]].append(
                 f"{each.msg} {each.hint or ''}".strip()
             )

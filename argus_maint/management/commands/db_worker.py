@@ -25,6 +25,7 @@ from django.utils.autoreload import run_with_reloader
 from django_tasks_db.management.commands.db_worker import Command as StockCommand
 
 from argus_maint import __version__, log
+from argus_maint.checks import local_database_backends
 from argus_maint.conf import get_settings, resolve_lease
 from argus_maint.database import close_all
 from argus_maint.jobs.duties import forked_duties, threaded_duties
@@ -207,6 +208,11 @@ class Command(WrongJobsApart, StockCommand):
         for flag, name in (("--interval", "interval"), ("--backend", "backend_name")):
             if options[name] is None:
                 raise _wrong(f"{flag} needs a value")
+        if (alias := options["backend_name"]) in local_database_backends():
+            raise _wrong(
+                f"--backend: {alias!r} runs its tasks in web processes, and would run those of a "
+                "worker a second time"
+            )
         if options["max_tasks"] is not None and options["max_tasks"] < 1:  # 0.12.0
             raise _wrong("--max-tasks must be 1 or more")
 

@@ -37,7 +37,16 @@ TASKS = {
             "REDIS_CLAIM_TIMEOUT": float(os.environ.get("ARGUS_MAINT_TEST_CLAIM_TIMEOUT", "300")),
         },
     },
-    "threads": {"BACKEND": "django_tasks_local.ThreadPoolBackend", "QUEUES": []},
+    "threads": {
+        "BACKEND": "django_tasks_local.ThreadPoolBackend",
+        "QUEUES": [],
+        "OPTIONS": {"MAX_WORKERS": 2},
+    },
+    "processes": {
+        "BACKEND": "django_tasks_local.ProcessPoolBackend",
+        "QUEUES": [],
+        "OPTIONS": {"MAX_WORKERS": 2},
+    },
     "immediate": {"BACKEND": "django.tasks.backends.immediate.ImmediateBackend"},
     "old_immediate": {"BACKEND": "django_tasks.backends.immediate.ImmediateBackend"},
     "dummy": {"BACKEND": "django.tasks.backends.dummy.DummyBackend"},
