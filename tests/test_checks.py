@@ -279,8 +279,9 @@ def test_on_a_production_site_a_backend_without_a_queue_is_a_warning_for_each_al
 
 @pytest.mark.usefixtures("production")
 def test_what_another_adapter_warns_of_is_told_in_production(settings, monkeypatch):
-    monkeypatch.setattr(Database, "warnings", lambda self: ["it is full"])
-    assert of_aliases() == [("W007", 'TASKS["default"]: it is full.')]
+    told = ["it is full", "TASKS['default']: it is full."]  # an adapter may name itself
+    monkeypatch.setattr(Database, "warnings", lambda self: told)
+    assert of_aliases() == [("W007", 'TASKS["default"]: it is full.')] * 2
 
 
 @pytest.mark.usefixtures("production")

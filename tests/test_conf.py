@@ -162,7 +162,8 @@ def test_an_unknown_key_that_is_near_to_nothing_gets_the_list_of_known_ones():
     assert "Did you mean" not in problem.message
     assert (
         problem.hint
-        == "Known keys: FINDINGS, JOBS, PING, PROCESSES, PRUNE, RESCUE, RETENTION, STORAGE."
+        == "Known keys: BACKENDS, FINDINGS, JOBS, PING, PROCESSES, PRUNE, RESCUE, RETENTION, "
+        "STORAGE."
     )
 
 
