@@ -72,10 +72,18 @@ def messages(adapter: Adapter) -> list[checks.CheckMessage]:
     if isinstance(adapter, (Immediate, Dummy)):
         number, what = INLINE, "Name a backend that has workers"
     hint = f'{what}; or where it is meant, add "{number}" to SILENCED_SYSTEM_CHECKS.'
-    return [
-        checks.Warning(f"{where}: {line.rstrip('.')}.", hint=hint, id=number)
-        for line in adapter.warnings()
-    ]
+    return [checks.Warning(f"{where}: {line}.", hint=hint, id=number) for line in advice(adapter)]
+
+
+def advice(adapter: Adapter) -> list[str]:
+    """What its adapter warns of, without the alias and the full stop that it may have."""
+    own = (f"TASKS[{adapter.alias!r}]: ", f'TASKS["{adapter.alias}"]: ')
+    lines = []
+    for line in adapter.warnings():
+        for prefix in own:
+            line = line.removeprefix(prefix)
+        lines.append(line.rstrip("."))
+    return lines
 
 
 def is_production() -> bool:

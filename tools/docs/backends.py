@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
 
 from django.utils.module_loading import import_string
 
@@ -12,6 +17,8 @@ from tools.docs.text import code, page, prose, table
 
 PAGE = "backends/index.md"
 MARK = "<!-- the table of the adapters comes here -->"
+# What adapters import may be missing where the site is built.
+OPTIONAL = {*adapters.PACKAGES, "redis", "rq", "django_rq"} - {"django_tasks", "django_tasks_db"}
 CLOUD = (f"{adapters.__name__}.cloud.Cloud", "django_tasks_cloud.*")
 
 
@@ -25,7 +32,48 @@ def known() -> dict[str, type[Adapter]]:
     paths: dict[str, str] = {}
     for backend, adapter in (*adapters.KNOWN.items(), CLOUD[::-1]):
         paths.setdefault(adapter, backend)  # Django's own are there twice, for the backport
-    return {backend: each for path, backend in paths.items() for each in _imported(path)}
+    with _stand_ins():
+        return {backend: each for path, backend in paths.items() for each in _imported(path)}
+
+
+class _StandIn(ModuleType):
+    """A module that has whatever is imported from it."""
+
+    __path__: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (Exception,), {})
+
+
+class _Finder:
+    """Comes last, so that a package which is there is the one that is taken."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        here = name.partition(".")[0] in OPTIONAL
+        return ModuleSpec(name, self, is_package=True) if here else None  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _StandIn(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """There is nothing to run."""
+
+
+@contextmanager
+def _stand_ins() -> Generator[None, None, None]:
+    """Let adapters be imported whose libraries are missing; nobody else will see them so."""
+    finder, before = _Finder(), set(sys.modules)
+    sys.meta_path.append(finder)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)  # type: ignore[arg-type]
+        for name in set(sys.modules) - before:
+            module = sys.modules[name]
+            if isinstance(module, _StandIn) or name.startswith(f"{adapters.__name__}."):
+                del sys.modules[name]
 
 
 def _imported(path: str) -> Iterator[type[Adapter]]:

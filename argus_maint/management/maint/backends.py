@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from django.db import Error
 
-from argus_maint.backend_checks import missing_package
+from argus_maint.backend_checks import advice, missing_package
 from argus_maint.backends.adapters import adapters
 from argus_maint.backends.adapters.base import CAPABILITIES, Adapter, Queue, Unreachable, Worker
 from argus_maint.backends.adapters.generic import Broken
@@ -41,7 +41,7 @@ EXAMPLES = """\
 examples:
   manage.py maint backends
   manage.py maint backends rq --look
-  manage.py maint backends --json | jq -r '.backends[] | select(.usable | not) | .trouble'
+  manage.py maint backends --json | jq -r '.backends[] | .trouble // empty'
 
 exit status: 0 every alias that is shown can be used; 1 one cannot, or with --look
 does not answer; 2 wrong arguments"""
@@ -144,7 +144,7 @@ def _backend(adapter: Adapter, seen: Seen | None) -> dict[str, Any]:
             }
             for each, meaning in CAPABILITIES.items()
         ],
-        "warnings": [] if trouble else adapter.warnings(),
+        "warnings": [] if trouble else advice(adapter),
         "seen": _seen(seen) if seen else None,
     }
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from argus_maint.backend_checks import advice
 from argus_maint.backends.adapters.base import CAPABILITIES, Adapter, Queue, Worker
 from argus_maint.backends.adapters.generic import Broken
 from argus_maint.observe.screen import (
@@ -91,7 +92,7 @@ def _warnings(adapters: list[Adapter]) -> list[list[Cell]]:
         [each.alias, styled(line, WARN)]
         for each in adapters
         if not isinstance(each, Broken)
-        for line in each.warnings()
+        for line in advice(each)
     ]
 
 
@@ -124,7 +125,7 @@ def whole(
         return [*lines, Text(), styled(adapter.trouble, BAD)]
     lines += _titled("SUPPORTED", _capabilities(adapter, True), width)
     lines += _titled("NOT SUPPORTED, AND WHY", _capabilities(adapter, False), width)
-    if warnings := adapter.warnings():
+    if warnings := advice(adapter):
         lines += [
             Text(),
             styled("TO KNOW", HEAD),
