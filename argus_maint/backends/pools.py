@@ -42,7 +42,7 @@ FAILED = "FAILED"
 
 _lock = threading.Lock()
 _teller: Teller | None = None
-_inherited: set[str] = set()  # ids of a parent's tasks, which this process will never run
+_inherited: set[str] = set()  # ids of a parent's tasks: it counts them, and runs them, itself
 _troubles: set[str] = set()  # that were logged
 
 
@@ -82,7 +82,7 @@ def _forget() -> None:
     global _lock, _teller
     if _teller is not None:
         for state in _teller.states.values():
-            _inherited.update(state.futures)
+            _inherited.update(state.results)
     _lock, _teller = threading.Lock(), None
 
 

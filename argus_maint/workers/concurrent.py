@@ -6,9 +6,9 @@ Using it::
     with crew.beating():      # one row for the process, one for each of its sub-workers
         run(crew, options)    # the package's own worker, until a signal ends it
 
-The package's worker claims and runs; here are only the ends that it leaves open. Each
-sub-worker claims under an id of ours, and claims nothing without a lease or from a paused
-queue. A completion passes the fence. A task whose module is gone is failed.
+The package's worker runs the tasks; here are only the ends that it leaves open. Each
+sub-worker claims as ours do (``workers.claim``), under an id of ours, and nothing without a
+lease. A completion passes the fence. A task whose module is gone is failed.
 
 Events: ``process.replaced``, ``task.zombie``, ``task.gone``.
 """
@@ -23,19 +23,18 @@ from functools import partial
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.db.models import Q
 from django_tasks_concurrent import worker as theirs
 from django_tasks_db.models import DBTaskResult
 
 from argus_maint.backends.database import Attempt
 from argus_maint.clock import now as monotonic
-from argus_maint.database import TRANSIENT, discard, task_database
+from argus_maint.database import TRANSIENT, discard, is_locked, task_database
 from argus_maint.log import get_logger
 from argus_maint.models import Process
 from argus_maint.policy import declared_options
 from argus_maint.scheduling.ledger import WAIT, patiently
 from argus_maint.scheduling.member import Member
-from argus_maint.workers import fence, pauses, registry
+from argus_maint.workers import claim, fence, registry
 from argus_maint.workers.fence import Outcome, Settled, attempt_of
 from argus_maint.workers.identity import member_id, this_host
 from argus_maint.workers.worker import declare
@@ -58,9 +57,7 @@ class Crew(Member):
         self.epochs = dict.fromkeys(range(size + 1), 0)
         self.held: dict[int, Held | None] = {}
         self.draining = threading.Event()
-        self.pauses = Q(worker=self.name) | Q(
-            worker="", backend_name=backend, queue_name__in=queues
-        )
+        self.queues = claim.Queues(backend, tuple(queues), worker=self.name)
 
     def id_of(self, number: int) -> str:
         """What a sub-worker claims under; another one when its lease was taken."""
@@ -95,9 +92,29 @@ class Crew(Member):
                         self._register(number)
             self.beaten_at = at
 
-    def may_claim(self) -> bool:
-        """Whether there is a lease, and nothing is paused."""
-        return self.holds() and not pauses.holding(self.using).filter(self.pauses).exists()
+    def claim(self, number: int) -> DBTaskResult | None:
+        """Take a task for a sub-worker, where there is one and a lease."""
+        if not self.holds():
+            return None
+        worker_id, started = self.id_of(number), monotonic()
+        try:
+            row = claim.claim(self.queues, worker_id, self.using)
+        except claim.LostRace:
+            return None
+        except TRANSIENT as error:
+            if is_locked(error):
+                return None
+            raise
+        if row is None:
+            return None
+        # At once, in this thread: the loop may be held up, and it must not look orphaned.
+        self.held[number] = (row.pk, len(row.worker_ids))
+        # Stopped between the claim and here, the task may have been given to another.
+        if monotonic() - started > self.beat_every / 2 or not self.holds():
+            if not claim.confirm(row, worker_id, self.using):
+                self.held[number] = None
+                return None
+        return row
 
     def mine(self) -> dict[str, Held | None]:
         """What each sub-worker holds, by its id."""
@@ -133,11 +150,7 @@ class Registered(theirs.ConcurrentWorker):  # type: ignore[misc] # it has no typ
         super().shutdown()
 
     async def _claim_task(self, sub_id: str) -> DBTaskResult | None:
-        number = _number(sub_id)
-        if not await sync_to_async(self.crew.may_claim)():
-            return None
-        row: DBTaskResult | None = await super()._claim_task(self.crew.id_of(number))
-        return row
+        return await sync_to_async(self.crew.claim)(_number(sub_id))
 
     async def _run_task(self, row: DBTaskResult, sub_id: str) -> None:
         number, attempt = _number(sub_id), attempt_of(row)

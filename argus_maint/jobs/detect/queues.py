@@ -95,9 +95,11 @@ def _evidence(look: Look, queue: Queue) -> dict[str, object]:
 
 def backlogs(look: Look) -> Iterator[Observation]:
     """Queues that are not worked off."""
+    local = local_database_backends()  # web processes, which do not register, take from these
     for queue in look.status.queues:
         why = _why_behind(look, queue)
-        if not why or not queue.workers or queue.pause is not None:
+        taken = queue.workers or queue.counts.backend_name in local
+        if not why or not taken or queue.pause is not None:
             continue
         name, waits = object_of(queue.counts), span(oldest_age(queue.counts, look.host_now))
         summary = f"{queue.counts.ready:,} ready in {name}, the oldest for {waits}"

@@ -164,10 +164,14 @@ def test_a_task_whose_module_is_gone_is_failed(lab: Lab) -> None:
 
 
 @own
-def test_a_paused_queue_is_left_alone(lab: Lab) -> None:
+@pytest.mark.parametrize("what", ["queue", "worker"])
+def test_it_takes_nothing_that_is_paused_or_when_it_is_drained(lab: Lab, what: str) -> None:
     worker(lab)
     about = {"by": "me@here", "why": "a test", "since": timezone.now()}
-    pause = Pause.objects.create(backend_name="default", queue_name="default", **about)
+    whom = {"worker": living()[0].name}
+    if what == "queue":
+        whom = {"backend_name": "default", "queue_name": "default"}
+    pause = Pause.objects.create(**whom, **about)
     row = tasks.add.enqueue(1, 2)
     until(lambda: living()[0].beats > 3)
     assert lab.row(row).status == "READY"

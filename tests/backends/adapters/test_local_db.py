@@ -205,7 +205,11 @@ def test_a_queue_of_its_own_needs_no_worker_of_ours() -> None:
     row = enqueue(tasks.add, 1, 2)
     DBTaskResult.objects.update(enqueued_at=timezone.now() - timedelta(hours=1))
     seen = detect.observe("default", codes=["UnattendedQueue", "NoWorkers", "QueueBacklog"])
-    assert not seen.errors and seen.observations == []
+    # That it does not move is told all the same: perhaps no web process runs.
+    assert [(each.code, each.object) for each in seen.observations] == [
+        ("QueueBacklog", "local/default")
+    ]
+    assert not seen.errors
     assert "unserved" not in {each.code for each in status.gather("default").problems}
     (queue,) = adapter().queues()
     assert (queue.counts.ready, queue.counts.backend_name) == (1, row.backend_name)
