@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from argus_maint.backends.adapters.base import PruneOrder, Unreachable
+from argus_maint.backends.adapters.base import PruneOrder, Queue, Unreachable
 from argus_maint.backends.adapters.rq.adapter import RQ
 from tests.backends.adapters.conftest import Broker
 from tests.backends.adapters.rq_help import (
@@ -45,7 +45,7 @@ def test_looking_changes_nothing(rq: RQWorld, tmp_path: Path) -> None:
         assert made.prune(PruneOrder(SHORT, dry_run=True)).deleted["orphaned"]
         assert made.warnings() == []
     assert everything(rq) == before
-    assert len(commands) > 20
+    assert commands >= {"zrange", "hmget", "pttl", "lrange", "sscan", "scan"}
     flags = rq.redis.command()
     writing = {name for name in commands if "write" in flags[name]["flags"]}
     assert not writing
@@ -67,9 +67,18 @@ def test_a_server_that_is_away_is_one_line_and_comes_back(
         assert "\n" not in str(raised.value)
         assert f"127.0.0.1:{broker.port}" in str(raised.value)
     broker.start()
-    assert made.queues()[0].counts.ready == 1
+    assert until(lambda: answered(made))[0].counts.ready == 1
     rq.worker()
     until(lambda: rq.status(task_id) == "SUCCESSFUL")
+
+
+def answered(made: RQ) -> list[Queue]:
+    """Its queues; none while the server loads what it had."""
+    try:
+        return made.queues()
+    except Unreachable as error:
+        assert "loading" in str(error)
+        return []
 
 
 def test_a_server_that_hangs_does_not_keep_us(rq: RQWorld, broker: Broker) -> None:
