@@ -158,6 +158,18 @@ def test_a_pid_that_another_worker_has_by_now_proves_nothing(
     assert [each.task_id for each in rq.adapter.lost()] == [task_id]
 
 
+def test_where_no_process_can_be_looked_at_only_the_entry_counts(
+    rq: RQWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = lost_one(rq, tmp_path / "out")
+    assert lost.verdict == "exited"
+    monkeypatch.setattr(processes, "PROC", tmp_path)
+    (again,) = rq.adapter.lost()
+    assert again.verdict == "expired"
+    assert "no process table" in again.evidence
+    assert "cannot be looked at" in rq.adapter.workers()[0].evidence
+
+
 def test_a_task_of_another_host_says_that_only_its_entry_can_tell(
     rq: RQWorld, tmp_path: Path
 ) -> None:

@@ -12,11 +12,13 @@ import redis
 
 from argus_maint.backends.adapters.base import PruneOrder, Queue, Unreachable
 from argus_maint.backends.adapters.rq.adapter import RQ
+from tests import tasks
 from tests.backends.adapters.conftest import Broker
 from tests.backends.adapters.rq_help import (
     SHORT,
     adapter,
     everything,
+    lost_one,
     running,
     scheduled,
     watched,
@@ -79,6 +81,30 @@ def answered(made: RQ) -> list[Queue]:
     except Unreachable as error:
         assert "loading" in str(error)
         return []
+
+
+def test_nothing_is_lost_until_workers_can_have_been_heard_again(
+    rq: RQWorld, broker: Broker, tmp_path: Path
+) -> None:
+    """What expired while the server was away proves nothing yet."""
+    lost_one(rq, tmp_path / "out")
+    broker.stop()
+    broker.start()
+    until(lambda: answered(adapter(rq)))
+    (lost,) = rq.adapter.lost()
+    assert 60 < lost.confirms_in <= 90
+
+
+def test_two_aliases_on_one_queue_are_counted_apart(rq: RQWorld) -> None:
+    from django_tasks_rq import RQBackend
+
+    for _ in range(3):
+        rq.enqueue(tasks.add, 1, 2)
+    other = RQ("other", "", RQBackend("other", {"QUEUES": ["default"]}), "default")
+    assert rq.adapter.queues()[0].counts.ready == 3
+    assert other.queues()[0].counts.ready == 0
+    rq.redis.rpush("rq:queue:default", *(f"gone{number}" for number in range(1000)))
+    assert rq.adapter.queues()[0].counts.ready == round(1003 * 3 / 500)
 
 
 def test_a_server_that_hangs_does_not_keep_us(rq: RQWorld, broker: Broker) -> None:
