@@ -197,6 +197,7 @@ def _abandoned(bench: Bench, port: int, quick: bool) -> list[Figure]:
     until(out.exists, what="the beginning of the task")
     _worker(bench, port, "stays")
     until(lambda: _client(port).hget("rq:worker:stays", "state") == b"idle", what="maintenance")
+    assert _adapter().lost() == []  # as whoever looks regularly has looked before
     victim.signal_tree(9)
     killed = time.monotonic()
     over = threading.Event()

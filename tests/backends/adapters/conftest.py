@@ -9,11 +9,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.conf import settings
 
 from tests.lab import until
+
+if TYPE_CHECKING:
+    from tests.backends.adapters.world_rq import RQWorld
+    from tests.lab import Lab
 
 # Elsewhere the packages that they import may not be there.
 SETTINGS = "tests.backends.adapters.settings"
@@ -83,6 +88,21 @@ def child_env(child_env: dict[str, str]) -> dict[str, str]:
         "DJANGO_SETTINGS_MODULE": SETTINGS,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
+
+
+@pytest.fixture
+def rq(lab: Lab, broker: Broker, settings: Any) -> Iterator[RQWorld]:
+    """RQ, to a process that has just been started and remembers no worker."""
+    from argus_maint.backends.adapters.rq import fleet
+    from tests.backends.adapters.world_rq import RQWorld
+
+    settings.ARGUS_MAINT = {"RESCUE": {"*": {"on_lost": "requeue", "backoff": (0, 0)}}}
+    fleet._remembered.clear()
+    world = RQWorld(lab)
+    try:
+        yield world
+    finally:
+        world.close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

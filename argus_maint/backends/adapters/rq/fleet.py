@@ -29,6 +29,7 @@ class Place:
     host: str
     pid: int | None
     seen_at: datetime | None
+    born_at: datetime | None = None
     session: int | None = None
 
     @property
@@ -67,14 +68,31 @@ def entries(server: Server, names: Iterable[str], table: processes.Table) -> dic
     return found
 
 
-def place_of(server: Server, name: str) -> Place | None:
-    """Where a worker ran whose entry this process has seen."""
-    return _remembered.get((server.identity, name))
+def place_of(server: Server, name: str, since: datetime | None = None) -> Place | None:
+    """Where a worker ran whose entry this process has seen.
+
+    None as well where it is a later one of the same name: born after ``since``.
+    """
+    place = _remembered.get((server.identity, name))
+    if place is not None and since and place.born_at and place.born_at > since:
+        return None
+    return place
 
 
-def owner(server: Server, name: str) -> processes.Owner:
+def process_of(server: Server, place: Place, table: processes.Table) -> processes.Process | None:
+    """The worker's process, if it is there. In containers another soon has the same pid."""
+    if not place.here or place.pid is None:
+        return None
+    for (identity, _), other in _remembered.items():
+        if identity == server.identity and (other.host, other.pid) == (place.host, place.pid):
+            if other.born_at and place.born_at and other.born_at > place.born_at:
+                return None
+    return table.worker(place.pid)
+
+
+def owner(server: Server, name: str, since: datetime | None = None) -> processes.Owner:
     """What ties a horse on this host to a worker."""
-    place = place_of(server, name)
+    place = place_of(server, name, since)
     pid = place.pid if place is not None else None
     others = {each.pid for each in _remembered.values() if each.here and each.pid is not None}
     session = place.session if place is not None else None
@@ -110,35 +128,31 @@ def _worker(server: Server, name: str, entry: Entry | None, table: processes.Tab
     if entry is None:
         said = "its entry has expired: no heartbeat within rq's limit"
         alive: bool | None = False
-        if last is not None and last.here and last.pid and table.worker(last.pid):
+        if last is not None and process_of(server, last, table) is not None:
             said, alive = f"{said}, and its process {last.pid} is there", None
         host, pid, seen = (last.host, last.pid, last.seen_at) if last else ("", None, None)
         return Worker(name, host, pid, seen_at=seen, alive=alive, evidence=said)
-    alive, said = _verdict(entry, owner(server, name), table)
+    alive, said = _verdict(server, entry, table)
     place = entry.place
     return Worker(name, place.host, place.pid, entry.queues, place.seen_at, alive, said, entry.task)
 
 
-def _verdict(
-    entry: Entry, owner: processes.Owner, table: processes.Table
-) -> tuple[bool | None, str]:
-    place = entry.place
+def _verdict(server: Server, entry: Entry, table: processes.Table) -> tuple[bool | None, str]:
+    pid, state = entry.place.pid, entry.state
     if entry.ended:
         return False, "it has said goodbye"
-    if not place.here:
-        return True, f"{entry.state}; on another host, where only its entry can tell"
-    if not table.readable or place.pid is None:
-        return True, f"{entry.state}; this host's processes cannot be looked at"
-    process = table.worker(place.pid)
-    if process is None and not processes.exists(place.pid):
-        horse = table.horse_of(entry.task, owner) if entry.task else None
-        goes_on = f"; its work horse {horse.pid} goes on" if horse else ""
-        return False, f"its process {place.pid} is gone from this host{goes_on}"
-    if process is None:
-        return None, f"process {place.pid} of this host is not recognised as an rqworker"
-    if process.stopped:
-        return True, f"{entry.state}; its process {place.pid} is stopped"
-    return True, f"{entry.state}; its process {place.pid} is there"
+    if not entry.place.here:
+        return True, f"{state}; on another host, where only its entry can tell"
+    if not table.readable or pid is None:
+        return True, f"{state}; this host's processes cannot be looked at"
+    process = process_of(server, entry.place, table)
+    if process is not None:
+        return True, f"{state}; its process {pid} is {'stopped' if process.stopped else 'there'}"
+    if processes.exists(pid) and table.worker(pid) is None:
+        return None, f"process {pid} of this host is not recognised as an rqworker"
+    horse = table.horse_of(entry.task, owner(server, entry.name)) if entry.task else None
+    goes_on = f"; its work horse {horse.pid} goes on" if horse else ""
+    return False, f"its process {pid} is gone from this host{goes_on}"
 
 
 def _entry(name: str, stored: dict[str, str], running: Iterable[bytes]) -> Entry:
@@ -149,6 +163,7 @@ def _entry(name: str, stored: dict[str, str], running: Iterable[bytes]) -> Entry
             stored.get("hostname", ""),
             int(stored["pid"]) if stored.get("pid", "").isdigit() else None,
             when(stored.get("last_heartbeat", "")),
+            when(stored.get("birth", "")),
         ),
         tuple(each for each in stored.get("queues", "").split(",") if each),
         stored.get("state") or "unknown state",

@@ -88,7 +88,8 @@ class Look:
         silent = {pair: ms for pair, ms in silent.items() if pair[0] not in heard}
         jobs = self._mine([job_id for job_id, _ in pairs], ("started", "queued"))
         newest = read_newest(self.server, [job_id for job_id, _ in silent])
-        self._remember(jobs.values())  # of those that are well: once silent it is too late
+        # Of those that are well, too: once they are silent it is soon too late.
+        self._remember(jobs.values(), queue if silent else "")
         found = []
         for (job_id, execution), ms in silent.items():
             job = jobs.get(job_id)
@@ -128,7 +129,7 @@ class Look:
         losses = {each: jobs[each] for each in jobs if is_loss(newest[each].said)}
         settled = self._settled({each: _attempt(jobs[each], newest[each], 0) for each in losses})
         losses = {each: job for each, job in losses.items() if each not in settled}
-        self._remember(losses.values())
+        self._remember(losses.values(), queue if losses else "")
         found = []
         for job_id, job in losses.items():
             token = Token("failed", job, newest[job_id])
@@ -160,7 +161,7 @@ class Look:
     def _unless_alive(self, token: Token, wait: float, evidence: str) -> list[Lost]:
         """The task, unless something on this host may still be running it."""
         job = token.record
-        place = fleet.place_of(self.server, job.worker) if job.worker else None
+        place = fleet.place_of(self.server, job.worker, when(job.started_at))
         if place is not None and not place.here:
             where = f"it ran on {place.host}, where only its entry can tell: a horse that goes on "
             return [self._lost(token, f"{evidence}; {where}would not be seen", wait)]
@@ -174,21 +175,24 @@ class Look:
         return [self._lost(token, f"{evidence}; {gone}", wait, LedgerEntry.Verdict.EXITED.value)]
 
     def _runs_here(self, place: fleet.Place | None, job: Record) -> bool:
-        pid = place.pid if place is not None else None
-        if pid is not None and self.table.worker(pid) is not None:
-            return True  # silent, but there: stopped, or cut off from the server
-        if pid is None and any(each.stopped for each in self.table.processes):
+        if place is None and any(each.stopped for each in self.table.processes):
             return True  # it may be the one
-        return self.table.horse_of(job.job_id, fleet.owner(self.server, job.worker)) is not None
+        if place is not None and fleet.process_of(self.server, place, self.table) is not None:
+            return True  # silent, but there: stopped, or cut off from the server
+        owner = fleet.owner(self.server, job.worker, when(job.started_at))
+        return self.table.horse_of(job.job_id, owner) is not None
 
-    def _remember(self, jobs: Iterable[Record]) -> None:
+    def _remember(self, jobs: Iterable[Record], queue: str) -> None:
+        """Where their workers are; of all that take from ``queue``, where it is named."""
         names = {each.worker for each in jobs if each.worker}
+        if queue:
+            names |= set(fleet.names_of(self.server, [queue]))
         if names:
             fleet.entries(self.server, names, self.table)
 
     def _lost(self, token: Token, evidence: str, wait: float, verdict: str = "") -> Lost:
         job, newest = token.record, token.newest
-        place = fleet.place_of(self.server, job.worker) if job.worker else None
+        place = fleet.place_of(self.server, job.worker, when(job.started_at))
         killed = re.search(r"\(signal (\d+)\)", newest.said) if token.kind == "failed" else None
         if not verdict:
             by_parent = newest.said.startswith(KILLED) and token.kind == "failed"

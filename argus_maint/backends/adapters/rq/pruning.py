@@ -81,7 +81,7 @@ class Prune:
     until: float | None  # by time.monotonic
     size: int = FIRST
     seen: set[str] = field(default_factory=set)  # in a dry run: counted, and still there
-    walked: int = 0
+    rested_at: float = field(default_factory=stopwatch)
 
     def run(self) -> None:
         """To the end, or to the end of the time."""
@@ -100,13 +100,10 @@ class Prune:
             scores = {text(job_id): float(score) for job_id, score in entries}
             jobs = read(self.server, list(scores))
             gone = [job_id for job_id in scores if job_id not in jobs]
-            strayed = [
-                each.job_id
-                for each in jobs.values()
-                if each.alias == self.alias and each.status not in REGISTRIES[name]
-            ]
+            mine = [each for each in jobs.values() if each.alias == self.alias]
+            strayed = [each.job_id for each in mine if each.status not in REGISTRIES[name]]
             removed = self._entries(registry, [*gone, *strayed], REGISTRIES[name])
-            removed += self._jobs(jobs.values(), queue)
+            removed += self._jobs([each for each in mine if each.job_id not in strayed], queue)
             at += len(scores) - (0 if self.order.dry_run else removed)
 
     def _walk(self) -> None:
@@ -213,7 +210,7 @@ class Prune:
             yield part
 
     def _step(self, command: Callable[..., Any], *arguments: Any) -> Any:
-        """One command that changes something: timed, counted, and followed by a rest."""
+        """One command that changes something: timed and counted."""
         self._go_on()
         began = stopwatch()
         answer = command(*arguments)
@@ -224,22 +221,22 @@ class Prune:
             self.size = max(LEAST, self.size // 2)
         elif took < self.order.target / 8:
             self.size = min(MOST, self.size * 2)
-        self._rest(took)
         return answer
 
     def _asked(self, command: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """One command that reads: the client's work on its answer is the rest."""
+        """One command that reads."""
         self._go_on()
         return command(*arguments, **options)
 
     def _go_on(self) -> None:
+        """Rest from what was done since the last time: reading holds up others as well."""
+        if self.order.duty < 1:
+            busy = stopwatch() - self.rested_at
+            time.sleep(min(1.0, busy * (1 - self.order.duty) / self.order.duty))
         self.order.go_on()
         if self.until is not None and time.monotonic() >= self.until:
             raise _Enough
-
-    def _rest(self, took: float) -> None:
-        if self.order.duty < 1:
-            time.sleep(min(1.0, took * (1 - self.order.duty) / self.order.duty))
+        self.rested_at = stopwatch()
 
 
 def _ids(keys: list[str], kind: str) -> list[str]:
