@@ -14,7 +14,7 @@ from argus_maint.runbooks.variables import IN_TEXT, uses
 
 DATABASES = ("sqlite", "postgresql", "mariadb")
 LIMIT = 60.0  # seconds for one command
-ATTRIBUTES = ("supervisor", "database", "retry", "limit", "step")
+ATTRIBUTES = ("supervisor", "database", "retry", "limit", "step", "ask")
 _ATTRIBUTE = re.compile(r'([\w-]+)=(?:"([^"]*)"|([^\s"]+))(?:\s+|$)')
 _STATUS = re.compile(r"\[(\d{1,3})\]")
 
@@ -28,6 +28,7 @@ class Attributes:
     retry: float = 0.0
     limit: float = LIMIT
     title: str = ""
+    ask: str = ""
 
     @classmethod
     def read(cls, path: Path, line: int, text: str, matter: Matter) -> Attributes:
@@ -52,6 +53,7 @@ class Attributes:
             _seconds(path, line, "retry", values, 0.0),
             _seconds(path, line, "limit", values, LIMIT),
             values.get("step", ""),
+            _words(path, line, "ask", values),
         )
 
 
@@ -64,6 +66,13 @@ def _one_of(path: Path, line: int, key: str, values: dict[str, str], known: tupl
             path, line, f"{key} {value!r} is not among {', '.join(known)}{where}.{near}".rstrip()
         )
     return value
+
+
+def _words(path: Path, line: int, key: str, values: dict[str, str]) -> str:
+    words = values.get(key, "").strip()
+    if key in values and not words:
+        raise PageError(path, line, f"{key} is empty: say what has to be judged, or leave it out")
+    return words
 
 
 def _seconds(path: Path, line: int, key: str, values: dict[str, str], default: float) -> float:
@@ -88,6 +97,7 @@ class Step:
         limit: seconds that one try may take.
         supervisor, database: the only one it is for; empty for all.
         title: what it is for; may be empty.
+        ask: what a person has to judge before it is run; empty where nothing.
         line: of its prompt, in the file.
         lines: how many lines of the file hold the command.
         end: the last line that belongs to it: of its output, if there is any.
@@ -102,6 +112,7 @@ class Step:
     supervisor: str
     database: str
     title: str
+    ask: str
     line: int
     lines: int
     end: int
@@ -167,6 +178,7 @@ def commands(
                 attributes.supervisor,
                 attributes.database,
                 attributes.title,
+                attributes.ask,
                 raw.line,
                 len(raw.command),
                 raw.line + len(raw.command) + len(raw.output) - 1,

@@ -129,13 +129,13 @@ def timeline_name(folder: Path) -> str:
     return next(folder.glob("*.jsonl")).name
 
 
-def run(*arguments: str, fails: bool = False) -> str:
+def run(*arguments: str, fails: bool | int = False) -> str:
     """``--run``, and what it prints."""
     out = io.StringIO()
     try:
         call_command("maint", "runbook", "NoWorkers", "--run", *arguments, stdout=out)
     except SystemExit as error:
-        assert fails and error.code == 1, out.getvalue()
+        assert fails and error.code == int(fails), out.getvalue()
     else:
         assert not fails
     return out.getvalue()
@@ -166,6 +166,32 @@ def test_where_diagnosis_does_not_hold_nothing_is_done(pages: Path) -> None:
     assert "It may be over already, or another problem" in out
     assert not (pages.parent / "repaired").exists()
     assert timeline(pages.parent)[-1]["result"] == "quit"
+
+
+def test_a_step_that_has_to_be_judged_is_stopped_before(pages: Path) -> None:
+    asked = console("$ touch judged", 'ask="May $x run twice?"')
+    source = PAGE.replace("## Verify", f"{asked}\n\n## Verify")
+    put(pages, source)
+    finding()
+    out = run("--yes", fails=3)
+    assert "to be judged: May $x run twice?" in out
+    assert out.endswith("\nstopped: a person has to judge this step, and it was not run\n")
+    assert (pages.parent / "repaired").exists() and not (pages.parent / "judged").exists()
+    *_, stop, end = timeline(pages.parent)
+    line = source.split("\n").index("$ touch judged") + 1
+    assert {key: stop[key] for key in ("event", "section", "line", "command", "ask")} == {
+        "event": "stopped",
+        "section": "Mitigation",
+        "line": line,
+        "command": "touch judged",
+        "ask": "May $x run twice?",
+    }
+    assert end["result"] == "stopped"
+    assert Act.objects.get(verb="runbook").details["result"] == "stopped"
+    draft = maint("incident", "report", "--timeline", str(next(pages.parent.glob("*.jsonl"))))
+    assert "Mitigation: stopped before `touch judged`, to be judged: May $x run twice?" in draft
+    steps = as_json("runbook", "runbook", "NoWorkers")["steps"]
+    assert [step["ask"] for step in steps] == [None, None, "May $x run twice?", None]
 
 
 def test_a_page_whose_command_no_longer_works_names_the_line(pages: Path) -> None:

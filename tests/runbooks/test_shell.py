@@ -56,6 +56,11 @@ def test_what_the_page_says(shell: Shell) -> None:
     assert shell.told == ["one", "two"]
 
 
+def test_a_step_to_be_judged_is_performed_as_any_other(shell: Shell) -> None:
+    """As the proof of a page and a drill do: that somebody judges is the walk's matter."""
+    assert shell.run("$ echo one\none", 'ask="May it run twice?"').held
+
+
 def test_a_command_of_several_lines(shell: Shell) -> None:
     assert shell.run("$ for each in 1 2; do\n>   echo $each\n> done\n1\n2").held
 

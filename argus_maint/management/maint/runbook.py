@@ -61,7 +61,11 @@ pasted as it is; in a pipe it is the page's Markdown.
 With --run: go through the page step by step. Each command is shown, and you say
 whether it runs; what comes is compared with the page, and the line at fault is named.
 What was done is written to a file (--timeline), for maint incident report. It needs
-no database, which may be what is broken: give the values with --set then."""
+no database, which may be what is broken: give the values with --set then.
+
+Some steps need a judgement: whether a task may run twice, for example. With --yes these
+alone are asked. Without a terminal it stops before the first of them, says what has to
+be judged, and exits with 3."""
 EXAMPLES = """\
 examples:
   manage.py maint runbook
@@ -70,7 +74,8 @@ examples:
   manage.py maint runbook UnattendedQueue --run --set QUEUE=emails
 
 exit status: 0 shown; with --run: all that Verify says holds at the end; 1 it does not,
-or the page is not there; 2 wrong arguments; 130 interrupted"""
+or the page is not there; 2 wrong arguments; 3 with --yes: it stopped before a step that
+a person has to judge; 130 interrupted"""
 
 LIVE = "DatabaseLocked"  # filled in from a look where no finding is open
 
@@ -89,7 +94,8 @@ def add_arguments(parser: Arguments) -> None:
     parser.add_argument(
         "--yes",
         action="store_true",
-        help="With --run: ask nothing, and stop at the first step that is not as the page says.",
+        help="With --run: ask nothing, and stop at the first step that is not as the page says; "
+        "one that has to be judged is asked all the same, or stopped before.",
     )
     parser.add_argument(
         "--supervisor",
@@ -291,6 +297,7 @@ class Opened:
                     "expected": [filled_line(line, self.values.known) for line in step.expected],
                     "status": step.status,
                     "retry": step.retry,
+                    "ask": step.ask or None,
                     "supervisor": step.supervisor or None,
                     "database": step.database or None,
                     "line": step.line,
