@@ -72,13 +72,20 @@ def _problems(problems: list[Problem], room: int | None) -> list[Text]:
     if not problems:
         return []
     longest = max(len(each.message) for each in problems)
-    lines = [join(each.message.ljust(longest + 2), styled(each.command, HEAD)) for each in problems]
+    lines = [_on_one_line(each, longest + 2) for each in problems]
     if room is None or all(len(line.plain) <= room for line in lines):
         return lines
     lines = []
     for each in problems:
-        lines += [_cut(as_text(each.message), room), _command(each.command)]
+        lines.append(_cut(as_text(each.message), room))
+        lines += [_command(each.command)] if each.command else []
     return lines
+
+
+def _on_one_line(problem: Problem, column: int) -> Text:
+    if not problem.command:
+        return as_text(problem.message)
+    return join(problem.message.ljust(column), styled(problem.command, HEAD))
 
 
 def _command(command: str) -> Text:

@@ -19,6 +19,7 @@ from tests import rows
 from tests.commands.calls import as_json, maint, wrong
 from tests.commands.test_jobs import maint as run
 from tests.findings.test_detect import SQLITE, writer
+from tests.observe import notes
 from tests.observe import test_status_plans as plans
 from tests.schemas import validate
 
@@ -134,6 +135,32 @@ def test_a_look_at_a_locked_database_says_what_it_saw_and_that_it_is_not_recorde
     assert "> Seen now, and not recorded: the write lock could not be had for 2 s" in page
     assert f"\n> PID      {pid}\n" in page
     assert not Finding.objects.exists()
+
+
+@SQLITE
+def test_while_the_database_is_locked_something_is_open_without_a_look_too() -> None:
+    rows.process("w1", silent=900), rows.task(age=900)
+    notes.run("findings", age=30)
+    with writer() as pid:
+        code, said = run("findings")
+        assert (code, said.splitlines()[:2]) == (
+            1,
+            ["Seen now, and not recorded:", "DatabaseLocked"],
+        )
+        assert f"pid {pid}" in said and "nothing is open" not in said
+        assert "manage.py maint runbook DatabaseLocked" in said
+        code, document = listed("DatabaseLocked")
+        assert (code, document["findings"]) == (1, [])
+        assert [each["code"] for each in document["look"]["seen"]] == ["DatabaseLocked"]
+        assert document["look"]["recorded"] is False
+        assert run("findings", "PoisonTask") == (0, "nothing is open\n")
+        assert run("findings", "--closed") == (0, "nothing has closed\n")
+        page = maint("status")
+        problems = as_json("status", "status")["problems"]
+    assert "no worker" in page and "maint runbook DatabaseLocked" in page
+    assert not any(each in page for each in ("manage.py db_worker", "crontask", "maint rescue"))
+    assert {each["command"] for each in problems[1:]} == {""}
+    assert run("findings") == (0, "nothing is open\n")
 
 
 # -- mistakes ---------------------------------------------------------------------------

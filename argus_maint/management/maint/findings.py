@@ -11,15 +11,17 @@ from django.core.management.base import CommandError
 from django.db import Error
 from rich.text import Text
 
+from argus_maint.conf_findings import WARNING
 from argus_maint.database import TRANSIENT, in_plain_words, is_locked
 from argus_maint.dbtime import db_now
 from argus_maint.findings import book
 from argus_maint.findings.book import Outcome
+from argus_maint.management.maint import live
 from argus_maint.management.maint.arguments import Arguments, add_json, age, finding_code, reason
 from argus_maint.management.maint.context import Context
 from argus_maint.models import Finding
 from argus_maint.observe import findings as shown
-from argus_maint.observe.screen import BAD, DIM, GOOD, styled
+from argus_maint.observe.screen import BAD, DIM, GOOD, HEAD, styled
 from argus_maint.options import did_you_mean
 from argus_maint.workers.identity import operator
 
@@ -33,7 +35,10 @@ count for the exit status.
 
 The job `findings` makes a pass a minute, and so does every db_worker where nobody
 else does. A finding opens when so many passes in a row have seen it, and closes when
-so many have not (the setting FINDINGS). --look makes a pass now, which counts."""
+so many have not (the setting FINDINGS). --look makes a pass now, which counts.
+
+While the database is locked no pass can write; that it is, and by whom, is looked for
+and said without a pass too."""
 EXAMPLES = """\
 examples:
   manage.py maint findings
@@ -41,13 +46,14 @@ examples:
   manage.py maint findings UnattendedQueue --json | jq '.findings[].evidence'
   manage.py maint findings --closed --since 24h
 
-exit status: 0 none is open, or all that are open are acknowledged; 1 some are open, or
-it could not look; 2 wrong arguments"""
+exit status: 0 none is open, or all that are open are acknowledged; 1 some are open, the
+database is locked, or it could not look; 2 wrong arguments"""
+NOT_RECORDED = "seen now, and not recorded"
 
 
 @dataclass(slots=True)
 class Looked:
-    """What a pass by hand came to. Without an outcome it could not be written down."""
+    """What a look came to. Without an outcome it was not written down, or could not be."""
 
     seen: Any  # argus_maint.jobs.detect.Seen
     outcome: Outcome | None
@@ -83,6 +89,8 @@ def run(context: Context, options: dict[str, Any]) -> int:
     if options["closed"]:
         since = now - timedelta(seconds=options["since"] or 7 * 86_400)
         findings = book.closed(using, since, code)
+    elif looked is None and code in ("", live.CODE):
+        looked = _live(context, open_)
     if options["json"]:
         context.json(document(NAME, findings, looked, code))
     else:
@@ -94,8 +102,7 @@ def _look(context: Context) -> Looked:
     from argus_maint.jobs import detect
 
     seen = detect.observe(context.using)
-    for code, error in seen.errors.items():
-        context.note(styled(f"could not look for {code}: {error}", BAD))
+    _tell_errors(context, seen)
     try:
         outcome = book.record(
             seen.observations, seen.looked_for, operator(), context.using, seen.began
@@ -107,6 +114,21 @@ def _look(context: Context) -> Looked:
         context.note(styled(trouble, BAD))
         return Looked(seen, None, trouble)
     return Looked(seen, outcome)
+
+
+def _live(context: Context, open_: Sequence[Finding]) -> Looked | None:
+    """What nobody can write down while it lasts, unless it is on record already."""
+    if any(each.code == live.CODE for each in open_) or not (seen := live.look(context.using)):
+        return None
+    # One that is only idle keeps nobody from writing: passes see to it.
+    seen.observations = [each for each in seen.observations if each.severity != WARNING]
+    _tell_errors(context, seen)
+    return Looked(seen, None, NOT_RECORDED) if seen.observations or seen.errors else None
+
+
+def _tell_errors(context: Context, seen: Any) -> None:
+    for code, error in seen.errors.items():
+        context.note(styled(f"could not look for {code}: {error}", BAD))
 
 
 def _status(open_: Sequence[Finding], looked: Looked | None, now: Any) -> int:
@@ -158,6 +180,9 @@ def _page(
                 lines += shown.observation_lines(each)
         if lines and looked.outcome is not None:
             lines = [styled("seen, and not open yet:", DIM), *lines, Text()]
+        elif lines:
+            rest = [Text()] if findings else []
+            lines = [styled(f"{NOT_RECORDED.capitalize()}:", HEAD), *lines, *rest]
     if not findings and (looked is None or looked.outcome is not None):
         word = "nothing has closed" if closed else "nothing is open"
         return [*lines, styled(word, DIM if closed or lines else GOOD)]

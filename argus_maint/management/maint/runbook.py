@@ -9,10 +9,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.db import Error, connections
 
-from argus_maint.backends.locks import PATIENCE
 from argus_maint.conf_findings import CODES
 from argus_maint.database import in_plain_words
-from argus_maint.management.maint import guide
+from argus_maint.management.maint import guide, live
 from argus_maint.management.maint.arguments import Arguments, add_json, finding_code
 from argus_maint.management.maint.context import Context
 from argus_maint.management.maint.history import moment
@@ -76,8 +75,6 @@ examples:
 exit status: 0 shown; with --run: all that Verify says holds at the end; 1 it does not,
 or the page is not there; 2 wrong arguments; 3 with --yes: it stopped before a step that
 a person has to judge; 130 interrupted"""
-
-LIVE = "DatabaseLocked"  # filled in from a look where no finding is open
 
 
 def add_arguments(parser: Arguments) -> None:
@@ -208,14 +205,10 @@ class Opened:
 
     def _live(self) -> Mapping[str, Any]:
         """Evidence of a locked database, which nobody can write down while it lasts."""
-        if self.page.name != LIVE or self.trouble or self.rivals:
+        if self.page.name != live.CODE or self.trouble or self.rivals:
             return {}
-        if connections[self.context.using].in_atomic_block:  # it may hold the lock itself
-            return {}
-        from argus_maint.jobs import detect
-
-        seen = detect.observe(self.context.using, patience=PATIENCE, codes=[LIVE])
-        for each in seen.observations:
+        seen = live.look(self.context.using)
+        for each in seen.observations if seen else ():
             self.seen = each.summary
             return each.evidence
         return {}
