@@ -16,6 +16,7 @@ from argus_maint.conf_findings import CODES
 from argus_maint.models import Act
 from argus_maint.runbooks import places
 from tests.commands.calls import as_json, maint, shell, wrong
+from tests.observe import notes
 from tests.rows import db_now
 from tests.runbooks.found import finding, put
 from tests.runbooks.test_shell import HOSTILE
@@ -192,6 +193,14 @@ def test_a_step_that_has_to_be_judged_is_stopped_before(pages: Path) -> None:
     assert "Mitigation: stopped before `touch judged`, to be judged: May $x run twice?" in draft
     steps = as_json("runbook", "runbook", "NoWorkers")["steps"]
     assert [step["ask"] for step in steps] == [None, None, "May $x run twice?", None]
+
+
+def test_an_acked_finding_is_no_other_problem(pages: Path) -> None:
+    put(pages, PAGE.replace('$ echo "$QUEUE"\n$QUEUE', '$ echo "$QUEUE"\n$QUEUE\n[1]'))
+    finding(**notes.acked())
+    out = run("--yes", fails=True)
+    assert out.count("acked by anna@web until 2") == 2
+    assert "maint findings does not count it" in out and "another problem" not in out
 
 
 def test_a_page_whose_command_no_longer_works_names_the_line(pages: Path) -> None:

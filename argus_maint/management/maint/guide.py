@@ -30,8 +30,9 @@ AFTER = {"a": Answer.RUN, "g": Answer.SKIP, "q": Answer.QUIT}
 class Person:
     """Asks before each command, and after one that was not as the page says."""
 
-    def __init__(self, context: Context, page: str) -> None:
+    def __init__(self, context: Context, page: str, acked: str = "") -> None:
         self.context, self.page = context, page
+        self.acked = acked  # by whom and until when the finding is
         self.section = ""
 
     def before(self, step: Step, shown: str, number: int, total: int) -> Answer:
@@ -82,6 +83,8 @@ class Person:
             )
         if step.section == "Diagnosis":
             hint = "It may be over already, or another problem: maint findings"
+            if self.acked and outcome.status == 0:
+                hint = f"It is {self.acked}: maint findings does not count it, and exits with 0"
             self.context.show([styled(hint, WARN)])
         return self.ask("[a]gain, [g]o on, [q]uit", AFTER)
 
@@ -118,7 +121,7 @@ def run(context: Context, opened: Opened, options: dict[str, Any]) -> int:
         name = options["timeline"] or "The timeline"
         raise CommandError(f"{name} cannot be written: {error.strerror or error}") from error
     name = opened.page.path.name
-    person = Nobody(context, name) if options["yes"] else Person(context, name)
+    person = (Nobody if options["yes"] else Person)(context, name, opened.acked)
     walk = Walk(opened.page, opened.steps, opened.values, opened.calling, person, file)
     context.show([*opened.head(), join(styled(f"{'timeline':<9}", DIM), str(file.path))])
     file.write(

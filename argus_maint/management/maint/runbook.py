@@ -11,11 +11,14 @@ from django.db import Error, connections
 
 from argus_maint.conf_findings import CODES
 from argus_maint.database import in_plain_words
+from argus_maint.dbtime import db_now
+from argus_maint.findings.book import is_acked
 from argus_maint.management.maint import guide, live
 from argus_maint.management.maint.arguments import Arguments, add_json, finding_code
 from argus_maint.management.maint.context import Context
 from argus_maint.management.maint.history import moment
 from argus_maint.models import Finding
+from argus_maint.observe.book import clock_time
 from argus_maint.observe.findings import SEVERITY_STYLES
 from argus_maint.observe.history import iso
 from argus_maint.observe.screen import (
@@ -169,6 +172,7 @@ class Opened:
         self.trouble = ""  # of the database
         self.seen = ""  # what is so, and nobody can write down
         self.finding = self._find(options["object"])
+        self.acked = "" if self.finding is None else _acked(self.finding, context.using)
         self.calling = Calling.here()
         self.supervisor = options["supervisor"]
         if self.supervisor and self.supervisor not in page.matter.supervisors:
@@ -239,6 +243,7 @@ class Opened:
             lines.append(styled(f"Not filled in: {self.trouble}", WARN))
         if self.finding is not None:
             lines += _told(self.finding)
+            lines += [styled(self.acked, WARN)] if self.acked else []
         elif self.rivals:
             lines.append(styled("Several findings are open; name the one that you mean:", HEAD))
             lines += [
@@ -298,6 +303,17 @@ class Opened:
                 for step in self.steps
             ],
         }
+
+
+def _acked(finding: Finding, using: str) -> str:
+    """By whom and until when it is acknowledged; nothing where it is not."""
+    try:
+        now = db_now(using)
+    except (Error, ImproperlyConfigured):
+        return ""
+    if finding.acked_until is None or not is_acked(finding, now):
+        return ""
+    return clean(f"acked by {finding.acked_by} until {clock_time(finding.acked_until)}")
 
 
 def _told(finding: Finding) -> list[Cell]:
