@@ -97,7 +97,7 @@ def test_of_several_findings_one_is_named() -> None:
     for name in ("emails", "embeds", "a b"):
         finding(name)
     shown = maint("runbook", "NoWorkers")
-    assert "> maint runbook NoWorkers 'a b'" in shown
+    assert "> manage.py maint runbook NoWorkers 'a b'" in shown
     assert as_json("runbook", "runbook", "NoWorkers")["objects"] == ["a b", "embeds", "emails"]
     assert "\n$ echo emails\n" in maint("runbook", "NoWorkers", "emails")
     assert "\n$ echo emails\n" in maint("runbook", "NoWorkers", "ema")

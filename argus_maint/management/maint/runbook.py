@@ -34,7 +34,7 @@ from argus_maint.observe.screen import (
     table,
 )
 from argus_maint.runbooks import places, subject
-from argus_maint.runbooks.calling import Calling
+from argus_maint.runbooks.calling import Calling, pasted
 from argus_maint.runbooks.errors import PageError
 from argus_maint.runbooks.fence import DATABASES
 from argus_maint.runbooks.fill import (
@@ -247,7 +247,8 @@ class Opened:
         elif self.rivals:
             lines.append(styled("Several findings are open; name the one that you mean:", HEAD))
             lines += [
-                f"maint runbook {each.code} {shell_word(each.object)}" for each in self.rivals
+                pasted(f"manage.py maint runbook {each.code} {shell_word(each.object)}")
+                for each in self.rivals
             ]
         elif self.seen:
             lines.append(clean(f"Seen now, and not recorded: {self.seen}"))
