@@ -71,7 +71,10 @@ class Grave:
 
 
 def find(token: str, using: str) -> Grave:
-    """The process of this name, ``name.number`` or worker id; with a supervisor its workers."""
+    """The process of this name, ``name.number`` or worker id; with a supervisor its workers.
+
+    A name may have its host with it, ``name@host``, as the finding DeadWorker has it.
+    """
     living = registry.living(using)
     head = _one(token, living)
     if head is None:
@@ -91,12 +94,15 @@ def _one(token: str, living: Sequence[Process]) -> Process | None:
         lambda each: each.worker_id == token,
         lambda each: each.name == token and each.kind not in (Process.Kind.WORKER, pool),
         lambda each: label(each.worker_id) == token and each.kind != pool,
+        lambda each: f"{label(each.worker_id)}@{each.hostname}" == token and each.kind != pool,
     )
     for fits in ways:
         found = [each for each in living if fits(each)]
         if len(found) > 1:
             ids = ", ".join(f"{each.worker_id} on {each.hostname}" for each in found)
-            raise WrongProcess(f"{token} is more than one: {ids}. Give the id of one.", 2)
+            raise WrongProcess(
+                f"{token} is more than one: {ids}. Give the id of one, or NAME@HOST.", 2
+            )
         if found:
             return found[0]
     return None
@@ -117,7 +123,11 @@ def _dead(token: str, using: str, living: Sequence[Process]) -> Grave:
     """A supervisor or scheduler that died, and that nothing has taken the place of."""
     ended = Process.objects.using(using).filter(state=Process.State.ENDED)
     heads = ended.exclude(kind=Process.Kind.WORKER)
-    named = list((heads.filter(name=token) | heads.filter(worker_id=token)).order_by("-ended_at"))
+    name, _, host = token.rpartition("@")
+    meant = heads.filter(name=token) | heads.filter(worker_id=token)
+    if name:
+        meant |= heads.filter(name=name, hostname=host)
+    named = list(meant.order_by("-ended_at"))
     if not named:
         if ended.filter(worker_id=token).exists():
             raise WrongProcess(f"{token} has ended, and its supervisor has noted it.")

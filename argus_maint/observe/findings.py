@@ -15,6 +15,7 @@ from argus_maint.findings.observation import Observation
 from argus_maint.models import Finding
 from argus_maint.observe.history import iso
 from argus_maint.observe.screen import BAD, DIM, HEAD, WARN, join, span, styled
+from argus_maint.runbooks.calling import pasted
 
 SEVERITY_STYLES = {CRITICAL: BAD, WARNING: WARN, INFO: ""}
 WIDEST = len(CRITICAL)
@@ -88,7 +89,7 @@ def lines(finding: Finding, now: datetime) -> list[Text]:
         what = f"    acked by {finding.acked_by} until {until:%Y-%m-%d %H:%M}: {finding.acked_why}"
         found.append(styled(what, DIM))
     elif not over:
-        found.append(styled(f"    {runbook(finding.code, finding.object)}", DIM))
+        found.append(styled(f"    {pasted(runbook(finding.code, finding.object))}", DIM))
     return found
 
 
@@ -97,5 +98,5 @@ def observation_lines(seen: Observation) -> list[Text]:
     return [
         styled(f"{seen.code} {seen.object}".rstrip(), HEAD),
         styled(f"    {seen.summary}", ""),
-        styled(f"    {runbook(seen.code, seen.object)}", DIM),
+        styled(f"    {pasted(runbook(seen.code, seen.object))}", DIM),
     ]

@@ -168,6 +168,9 @@ def _of_line(line: dict[str, Any]) -> str:
             return f"{of('by')} began the runbook {of('code')} {of('object')}".rstrip()
         case "ended":
             return f"the runbook {of('code')} ended: {of('result')}"
+        case "stopped":
+            command = code(str(line.get("command", "")))
+            return f"{of('section')}: stopped before {command}, to be judged: {of('ask')}"
     held = "as the page says" if line.get("held") else of("problem") or "not as the page says"
     result = held if line.get("ran") else "not run"
     return f"{of('section')}: {code(str(line.get('command', '')))} ({result})"

@@ -24,7 +24,8 @@ from argus_maint.observe.runs import Trouble
 class Problem:
     """What a person may have to look at, and the command to begin with.
 
-    ``finding`` is the code of the finding that it becomes where it lasts.
+    ``finding`` is the code of the finding that it becomes where it lasts. ``command`` is empty
+    where another problem comes first.
     """
 
     code: str

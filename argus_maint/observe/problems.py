@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 
 from django.db import OperationalError, connections
 
@@ -23,6 +24,9 @@ from argus_maint.observe.picture import Problem, Queue, Status, count, is_alive,
 from argus_maint.observe.screen import span
 
 STUCK_AFTER = 3600.0  # seconds after which an unregistered task is a problem
+
+# Nobody beats, claims or puts back while the database is locked.
+HELD_UP = ("lost", "unserved", "no_worker", "stalled", "no_scheduler", "silent")
 
 
 def locked(using: str) -> list[Problem]:
@@ -44,6 +48,12 @@ def locked(using: str) -> list[Problem]:
     if worst is None:
         return []
     return [Problem("locked", str(worst), command, "DatabaseLocked")]
+
+
+def behind(lock: list[Problem], others: list[Problem]) -> list[Problem]:
+    """The others, without what to do about those that a lock may be the cause of."""
+    held_up = HELD_UP if lock else ()
+    return [replace(each, command="") if each.code in held_up else each for each in others]
 
 
 def problems(status: Status) -> list[Problem]:

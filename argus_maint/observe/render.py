@@ -31,6 +31,7 @@ from argus_maint.observe.screen import (
 )
 from argus_maint.observe.status import SHOWN, TROUBLES
 from argus_maint.observe.verdict import verdict
+from argus_maint.runbooks.calling import pasted
 
 STATE_STYLES = {
     "running": GOOD,
@@ -237,15 +238,15 @@ def _queues(status: Status, width: int | None) -> list[Text]:
 def _tasks(status: Status, width: int | None) -> list[Text]:
     """Lost, overdue and unregistered tasks."""
     rows: list[list[Cell]] = []
-    counted = []
+    counted, more = [], []
     for kind in TROUBLES:
         tasks = status.census.of_state(kind)
         if tasks:
             counted.append(f"{len(tasks):,} {kind}")
         rows += [_task(each, kind, status) for each in tasks[:SHOWN]]
         if len(tasks) > SHOWN:
-            more = f"and {len(tasks) - SHOWN:,} more: manage.py maint tasks --state {kind}"
-            rows.append(["", "", "", "", "", more])
+            command = pasted(f"manage.py maint tasks --state {kind}")
+            more.append(join(f"  and {len(tasks) - SHOWN:,} more: ", styled(command, HEAD)))
     columns = [
         Column("task"),
         Column("state"),
@@ -254,7 +255,8 @@ def _tasks(status: Status, width: int | None) -> list[Text]:
         Column("worker", least=10),
         Column("why", least=12),
     ]
-    return [heading("TASKS", ", ".join(counted)), *table(columns, rows, width)] if rows else []
+    head = heading("TASKS", ", ".join(counted))
+    return [head, *table(columns, rows, width), *more] if rows else []
 
 
 def _task(each: Running, kind: str, status: Status) -> list[Cell]:

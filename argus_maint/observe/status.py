@@ -19,7 +19,7 @@ from argus_maint.models import Process
 from argus_maint.observe import book, history, others, pauses, runs, schedulers
 from argus_maint.observe.census import Census, take
 from argus_maint.observe.picture import Deaths, Queue, Status, is_alive
-from argus_maint.observe.problems import locked, problems
+from argus_maint.observe.problems import behind, locked, problems
 
 SHOWN = 10  # tasks of one kind on the screen
 RESCUES = 5
@@ -30,7 +30,8 @@ LOOK_BACK = 3600.0  # seconds for which ended processes are counted
 def watch(using: str, backend: str = "") -> Status:
     """The same look with eyes for what nobody could write down: whether writes are held up."""
     status = gather(using, backend)
-    status.problems = [*locked(using), *status.problems]
+    lock = locked(using)
+    status.problems = [*lock, *behind(lock, status.problems)]
     return status
 
 

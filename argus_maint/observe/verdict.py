@@ -23,6 +23,7 @@ from argus_maint.observe.screen import (
     span,
     styled,
 )
+from argus_maint.runbooks.calling import pasted
 
 SHOWN = 10  # findings, and problems
 
@@ -63,7 +64,7 @@ def _findings(findings: list[Open], room: int | None) -> list[Text]:
         lines += [_cut(join(line, f": {row.summary}"), room), _command(each.command)]
     if len(findings) > SHOWN:
         more = f"and {len(findings) - SHOWN:,} more: "
-        lines.append(join(more, styled("manage.py maint findings", HEAD)))
+        lines.append(join(more, styled(pasted("manage.py maint findings"), HEAD)))
     return lines
 
 
@@ -72,18 +73,25 @@ def _problems(problems: list[Problem], room: int | None) -> list[Text]:
     if not problems:
         return []
     longest = max(len(each.message) for each in problems)
-    lines = [join(each.message.ljust(longest + 2), styled(each.command, HEAD)) for each in problems]
+    lines = [_on_one_line(each, longest + 2) for each in problems]
     if room is None or all(len(line.plain) <= room for line in lines):
         return lines
     lines = []
     for each in problems:
-        lines += [_cut(as_text(each.message), room), _command(each.command)]
+        lines.append(_cut(as_text(each.message), room))
+        lines += [_command(each.command)] if each.command else []
     return lines
+
+
+def _on_one_line(problem: Problem, column: int) -> Text:
+    if not problem.command:
+        return as_text(problem.message)
+    return join(problem.message.ljust(column), styled(pasted(problem.command), HEAD))
 
 
 def _command(command: str) -> Text:
     """Never cut, so that it can be copied."""
-    return join("  ", styled(command, HEAD))
+    return join("  ", styled(pasted(command), HEAD))
 
 
 def _cut(line: Text, room: int | None) -> Text:

@@ -22,7 +22,8 @@ from pathlib import Path
 
 from argus_maint.runbooks.variables import NAMES
 
-WRITTEN = "python manage.py"
+WRITTEN, BARE = "python manage.py", "manage.py "
+_DJANGO = ("django", "__main__.py")  # python -m django
 _WRITTEN = re.compile(rf"(?<![\w/.-]){re.escape(WRITTEN)}(?![\w/.-])")
 PYTHON, MANAGE = "ARGUS_MAINT_PYTHON", "ARGUS_MAINT_MANAGE"
 _PROGRAM = f"""\
@@ -68,6 +69,11 @@ class Calling:
         found = shutil.which("python")
         return found is not None and _same(found, self.python)
 
+    @property
+    def prefix(self) -> str:
+        """What to paste for ``python manage.py`` here."""
+        return WRITTEN if self.as_written else self.words
+
     def filled(self, command: str) -> str:
         """The command, with the program by its name on this site.
 
@@ -104,6 +110,19 @@ class Calling:
                 "PYTHONUNBUFFERED": "1",
             }
             yield env | dict(values)
+
+
+def pasted(command: str) -> str:
+    """A command that we print for people, ``manage.py ...``, as it can be pasted here.
+
+    As a page has it. Where this process is no command line of Django's nobody can say, and it
+    stays as it is.
+    """
+    program = Path(sys.argv[0])
+    django = program.name.startswith("django-admin") or program.parts[-2:] == _DJANGO
+    if not command.startswith(BARE) or not (django or program.name == BARE.strip()):
+        return command
+    return f"{Calling.here().prefix} {command.removeprefix(BARE)}"
 
 
 def _same(one: str, other: str) -> bool:

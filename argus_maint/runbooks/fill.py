@@ -20,6 +20,7 @@ from argus_maint.options import did_you_mean
 from argus_maint.runbooks.calling import Calling
 from argus_maint.runbooks.fence import Fence, Step
 from argus_maint.runbooks.page import Page
+from argus_maint.runbooks.prose import filled_prose
 from argus_maint.runbooks.variables import IN_TEXT, NAMES, uses
 
 LONGEST = 1000  # characters of a value
@@ -160,7 +161,8 @@ def filled_text(
         lines[fence.line - 1] = f"```{fence.language}"
         for step in fence.steps:
             _fill_step(lines, step, lambda text: filled_command(text, values, calling), values)
-    return _tidy([line for line in lines[page.first - 1 :] if line is not None])
+    text = _tidy([line for line in lines[page.first - 1 :] if line is not None])
+    return filled_prose(text, values, calling, shell_word)
 
 
 def _fill_step(

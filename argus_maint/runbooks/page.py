@@ -18,6 +18,7 @@ What stands after the language narrows or helps a fence:
 - ``retry=20s``: what the page says comes true within that time. Default: at once.
 - ``limit=60s``: how long one command may take. Default: 60 s.
 - ``step="..."``: what the commands are for, in a few words.
+- ``ask="..."``: what a person has to judge before they are run.
 
 Whatever would not be seen by this parser, or be seen otherwise by another, is an error
 that names file and line: indented code, HTML, a fence inside a list, an unknown language

@@ -66,6 +66,11 @@ class Timeline:
         """A command that was run, or (without an outcome) was skipped."""
         self.write("step", **facts_of(step, outcome), command=shown, output=_output(outcome))
 
+    def stop(self, code: str, step: Step, shown: str) -> None:
+        """It goes no further: this command has to be judged first."""
+        where = {"section": step.section, "line": step.line}
+        self.write("stopped", code=code, **where, command=shown, ask=step.ask)
+
     def close(self) -> None:
         """No more lines."""
         os.close(self._file)

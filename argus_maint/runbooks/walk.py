@@ -7,6 +7,7 @@ Using it::
 
 The guide is the person, or what stands for one (``--yes``): it is shown each command, says
 what becomes of it, and after one that did not come out as the page says, whether to go on.
+A step that has to be judged (``ask``) is stopped before where nobody is there who could.
 
 Errors: KeyboardInterrupt goes through, written down. Events: none.
 """
@@ -31,13 +32,14 @@ class Answer(Enum):
     RUN = "run"  # it, or after one that did not hold: it once more
     SKIP = "skip"  # it, or after one that did not hold: go on all the same
     QUIT = "quit"
+    STOP = "stopped"  # before it: it has to be judged, and nobody is there
 
 
 class Guide(Protocol):
     """Who is led through the page."""
 
     def before(self, step: Step, shown: str, number: int, total: int) -> Answer:
-        """A command comes; RUN, SKIP or QUIT."""
+        """A command comes; RUN, SKIP, QUIT or STOP."""
 
     def output(self, line: str) -> None:
         """A line of what it prints. It may hold anything: control characters too."""
@@ -67,7 +69,6 @@ class Walk:
                 for number, step in enumerate(self.steps, 1):
                     held = self._step(step, number, env)
                     if held is None:
-                        self.ended = "quit"
                         return False
                     results.append((step, held))
             verified = all(held for step, held in results if step.section == "Verify")
@@ -94,7 +95,10 @@ class Walk:
                 return True
             if answer is Answer.SKIP:
                 return False
-        if answer is Answer.QUIT:
+        if answer in (Answer.QUIT, Answer.STOP):
+            self.ended = answer.value
+            if answer is Answer.STOP:
+                self.timeline.stop(self.page.name, step, shown)
             return None
         self._note(step, shown, None)
         return False

@@ -19,6 +19,7 @@ from tests import rows
 from tests.commands.calls import as_json, maint, wrong
 from tests.commands.test_jobs import maint as run
 from tests.findings.test_detect import SQLITE, writer
+from tests.observe import notes
 from tests.observe import test_status_plans as plans
 from tests.schemas import validate
 
@@ -70,7 +71,7 @@ def test_one_that_is_acked_is_listed_and_does_not_count() -> None:
     said = maint("ack", "QueueBacklog", "--for", "2h", "--why", "import runs", "bulk")
     assert "acked by " in said and ": import runs" in said
     assert run("findings")[0] == 1  # mail
-    document = as_json("findings", "ack", "QueueBacklog", "--for=1h", "--why=x")
+    document = as_json("findings", "ack", "QueueBacklog", "--for=1h", "--why=x", "--yes")
     assert [each["acked"]["why"] for each in document["findings"]] == ["x", "x"]
     code, said = run("findings")
     assert (code, said.count("acked by"), "runbook" in said) == (0, 2, False)
@@ -86,6 +87,53 @@ def test_one_that_is_acked_is_listed_and_does_not_count() -> None:
     assert [each["verb"] for each in acts] == ["unack", "ack", "ack", "ack"]
     assert "import runs" in maint("history", "--acts", "--since=1h")
     assert maint("history", "--acts", "--by=nobody") == "nothing on record\n"
+
+
+def test_all_of_a_code_are_meant_only_where_somebody_says_so() -> None:
+    opened("QueueBacklog", "bulk", "mail")
+    acks = ("ack", "QueueBacklog", "--for=1h", "--why=x")
+    for arguments in (acks, (*acks, "--json"), ("resolve", "QueueBacklog", "--why=x")):
+        said = wrong(*arguments)
+        assert said.startswith(f"This would {arguments[0]} 2 findings QueueBacklog: ")
+        assert "bulk" in said and said.endswith("Name one, or add --yes.")
+    assert not Act.objects.exists()
+    assert maint("resolve", "QueueBacklog", "--why=x", "--dry-run").count("QueueBacklog") > 2
+    assert "2 findings" in wrong("ack", "QueueBacklog", "--undo", "--why=x")
+    assert maint(*acks, "--yes").count("acked by") == 2
+    maint("resolve", "QueueBacklog", "bulk", "--why=x")
+    maint("resolve", "QueueBacklog", "--why=x")  # the only one
+    assert book.open_findings("default") == []
+
+
+def test_an_object_is_named_by_an_unmistakable_beginning() -> None:
+    tasks = ["0f3c9a1e-7a5c-4a5e-9a0e-5b7f3d1c2b4a", "0f3d0000-7a5c-4a5e-9a0e-5b7f3d1c2b4a"]
+    opened("StuckTask", *tasks)
+    opened("QueueBacklog", "bulk", "bulk-2")
+    document = as_json("findings", "ack", "StuckTask", "0f3c9a1e", "--for=1h", "--why=x")
+    assert [each["object"] for each in document["findings"]] == tasks[:1]
+    said = wrong("resolve", "StuckTask", "0f3", "--why=x")
+    assert said.startswith("Several open findings of StuckTask begin with '0f3': 0f3")
+    assert "No finding StuckTask  is open." in wrong("resolve", "StuckTask", "", "--why=x")
+    maint("resolve", "QueueBacklog", "bulk", "--why=x")
+    assert [each.object for each in book.open_findings("default", "QueueBacklog")] == ["bulk-2"]
+
+
+def test_findings_are_narrowed_to_an_object_and_so_is_the_exit_status() -> None:
+    opened("QueueBacklog", "bulk", "mail")
+    assert listed("QueueBacklog", "bu")[0] == 1
+    assert [each["object"] for each in listed("QueueBacklog", "bulk")[1]["findings"]] == ["bulk"]
+    assert run("findings", "QueueBacklog", "other") == (0, "nothing is open\n")
+    assert run("findings", "QueueBacklog", "") == (0, "nothing is open\n")
+    maint("ack", "QueueBacklog", "mail", "--for=1h", "--why=x")
+    assert [run("findings", "QueueBacklog", *each)[0] for each in (["mail"], [])] == [0, 1]
+    maint("resolve", "QueueBacklog", "bulk", "--why=x")
+    assert "bulk" in run("findings", "QueueBacklog", "bul", "--closed")[1]
+    assert run("findings", "QueueBacklog", "mail", "--closed")[1] == "nothing has closed\n"
+    rows.task(age=900)
+    assert listed("NoWorkers", "default", "--look")[1]["look"]["seen"]
+    assert not listed("NoWorkers", "other", "--look")[1]["look"]["seen"]
+    opened("QueueBacklog", "mail", "mails")
+    assert "begin with 'ma'" in wrong("findings", "QueueBacklog", "ma")
 
 
 def test_resolve_closes_it_and_the_history_keeps_who_and_why() -> None:
@@ -134,6 +182,32 @@ def test_a_look_at_a_locked_database_says_what_it_saw_and_that_it_is_not_recorde
     assert "> Seen now, and not recorded: the write lock could not be had for 2 s" in page
     assert f"\n> PID      {pid}\n" in page
     assert not Finding.objects.exists()
+
+
+@SQLITE
+def test_while_the_database_is_locked_something_is_open_without_a_look_too() -> None:
+    rows.process("w1", silent=900), rows.task(age=900)
+    notes.run("findings", age=30)
+    with writer() as pid:
+        code, said = run("findings")
+        assert (code, said.splitlines()[:2]) == (
+            1,
+            ["Seen now, and not recorded:", "DatabaseLocked"],
+        )
+        assert f"pid {pid}" in said and "nothing is open" not in said
+        assert "manage.py maint runbook DatabaseLocked" in said
+        code, document = listed("DatabaseLocked")
+        assert (code, document["findings"]) == (1, [])
+        assert [each["code"] for each in document["look"]["seen"]] == ["DatabaseLocked"]
+        assert document["look"]["recorded"] is False
+        assert run("findings", "PoisonTask") == (0, "nothing is open\n")
+        assert run("findings", "--closed") == (0, "nothing has closed\n")
+        page = maint("status")
+        problems = as_json("status", "status")["problems"]
+    assert "no worker" in page and "maint runbook DatabaseLocked" in page
+    assert not any(each in page for each in ("manage.py db_worker", "crontask", "maint rescue"))
+    assert {each["command"] for each in problems[1:]} == {""}
+    assert run("findings") == (0, "nothing is open\n")
 
 
 # -- mistakes ---------------------------------------------------------------------------

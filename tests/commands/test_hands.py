@@ -16,6 +16,7 @@ from argus_maint.models import Act, LedgerEntry, Pause, Process
 from tests import rows, tasks
 from tests.commands.calls import as_json, maint, wrong
 from tests.lab import Lab, until
+from tests.observe import notes
 
 pytestmark = pytest.mark.django_db
 WHY = ("--why", "mail is down")
@@ -202,10 +203,13 @@ def test_a_buried_worker_that_is_alive_registers_anew_and_its_result_is_refused(
 def test_each_asks_a_person(lab: Lab, answer: str) -> None:
     row = rows.task(queue_name="mail")
     dead = rows.process("far", 0, kind="supervisor", host=rows.elsewhere(), silent=600)
+    for name in ("mail", "bulk"):
+        notes.finding("QueueBacklog", name)
     for question, *arguments in (
         ("Pause queue mail? 1 ready task will wait.", "pause", "mail", *WHY),
         ("Move these 1 tasks?", "move", "--queue", "mail", "--to", "bulk"),
         ("Bury far?", "bury", "far", *WHY),
+        ("Ack these 2 findings?", "ack", "QueueBacklog", "--for=1h", *WHY),
     ):
         terminal = pexpect.spawn(
             sys.executable,

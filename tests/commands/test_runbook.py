@@ -16,6 +16,7 @@ from argus_maint.conf_findings import CODES
 from argus_maint.models import Act
 from argus_maint.runbooks import places
 from tests.commands.calls import as_json, maint, shell, wrong
+from tests.observe import notes
 from tests.rows import db_now
 from tests.runbooks.found import finding, put
 from tests.runbooks.test_shell import HOSTILE
@@ -96,7 +97,7 @@ def test_of_several_findings_one_is_named() -> None:
     for name in ("emails", "embeds", "a b"):
         finding(name)
     shown = maint("runbook", "NoWorkers")
-    assert "> maint runbook NoWorkers 'a b'" in shown
+    assert "> manage.py maint runbook NoWorkers 'a b'" in shown
     assert as_json("runbook", "runbook", "NoWorkers")["objects"] == ["a b", "embeds", "emails"]
     assert "\n$ echo emails\n" in maint("runbook", "NoWorkers", "emails")
     assert "\n$ echo emails\n" in maint("runbook", "NoWorkers", "ema")
@@ -129,13 +130,13 @@ def timeline_name(folder: Path) -> str:
     return next(folder.glob("*.jsonl")).name
 
 
-def run(*arguments: str, fails: bool = False) -> str:
+def run(*arguments: str, fails: bool | int = False) -> str:
     """``--run``, and what it prints."""
     out = io.StringIO()
     try:
         call_command("maint", "runbook", "NoWorkers", "--run", *arguments, stdout=out)
     except SystemExit as error:
-        assert fails and error.code == 1, out.getvalue()
+        assert fails and error.code == int(fails), out.getvalue()
     else:
         assert not fails
     return out.getvalue()
@@ -166,6 +167,40 @@ def test_where_diagnosis_does_not_hold_nothing_is_done(pages: Path) -> None:
     assert "It may be over already, or another problem" in out
     assert not (pages.parent / "repaired").exists()
     assert timeline(pages.parent)[-1]["result"] == "quit"
+
+
+def test_a_step_that_has_to_be_judged_is_stopped_before(pages: Path) -> None:
+    asked = console("$ touch judged", 'ask="May $x run twice?"')
+    source = PAGE.replace("## Verify", f"{asked}\n\n## Verify")
+    put(pages, source)
+    finding()
+    out = run("--yes", fails=3)
+    assert "to be judged: May $x run twice?" in out
+    assert out.endswith("\nstopped: a person has to judge this step, and it was not run\n")
+    assert (pages.parent / "repaired").exists() and not (pages.parent / "judged").exists()
+    *_, stop, end = timeline(pages.parent)
+    line = source.split("\n").index("$ touch judged") + 1
+    assert {key: stop[key] for key in ("event", "section", "line", "command", "ask")} == {
+        "event": "stopped",
+        "section": "Mitigation",
+        "line": line,
+        "command": "touch judged",
+        "ask": "May $x run twice?",
+    }
+    assert end["result"] == "stopped"
+    assert Act.objects.get(verb="runbook").details["result"] == "stopped"
+    draft = maint("incident", "report", "--timeline", str(next(pages.parent.glob("*.jsonl"))))
+    assert "Mitigation: stopped before `touch judged`, to be judged: May $x run twice?" in draft
+    steps = as_json("runbook", "runbook", "NoWorkers")["steps"]
+    assert [step["ask"] for step in steps] == [None, None, "May $x run twice?", None]
+
+
+def test_an_acked_finding_is_no_other_problem(pages: Path) -> None:
+    put(pages, PAGE.replace('$ echo "$QUEUE"\n$QUEUE', '$ echo "$QUEUE"\n$QUEUE\n[1]'))
+    finding(**notes.acked())
+    out = run("--yes", fails=True)
+    assert out.count("acked by anna@web until 2") == 2
+    assert "maint findings does not count it" in out and "another problem" not in out
 
 
 def test_a_page_whose_command_no_longer_works_names_the_line(pages: Path) -> None:

@@ -103,6 +103,20 @@ def test_skip_and_quit(lab: Lab, folder: Path) -> None:
     assert not (folder / "repaired").exists()
 
 
+@pytest.mark.parametrize(("answer", "status"), [("y", 0), ("q", 1)])
+def test_a_judgement_is_asked_for_where_nothing_else_is(
+    lab: Lab, folder: Path, answer: str, status: int
+) -> None:
+    asked = console("$ touch repaired", 'ask="May it run twice?"')
+    put(folder / "pages", text("", asked, console("$ ls repaired\nrepaired"), MATTER))
+    walker = Walker(lab, folder, "NoWorkers", "--run", "--yes")
+    walker.terminal.expect_exact("May it run twice?")
+    walker.answers(answer)
+    walker.finish()
+    assert walker.terminal.exitstatus == status
+    assert (folder / "repaired").exists() is (answer == "y")
+
+
 def test_what_is_not_as_the_page_says_can_be_tried_again(lab: Lab, folder: Path) -> None:
     put(folder / "pages", text(verify=console("$ cat repaired\nyes"), matter=MATTER))
     walker = Walker(lab, folder, "NoWorkers", "--run")

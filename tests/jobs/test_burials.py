@@ -82,6 +82,29 @@ def test_a_worker_is_named_by_number_or_id_and_buried_alone() -> None:
     assert Process.objects.get(pk=head.pk).state == "alive"
 
 
+def test_a_name_may_have_its_host_with_it_as_a_finding_has() -> None:
+    head, one = _far("web")
+    for each in (head, one):
+        each.worker_id = each.worker_id.replace(each.worker_id.split(".")[1], "a" * 12)
+        each.save()
+    other, _ = _far("web")
+    Process.objects.filter(supervisor=other.supervisor).update(hostname="farther")
+    assert "or NAME@HOST" in _refused("web")[0]
+    assert set(_bury(f"web@{head.hostname}")) == {head.worker_id, one.worker_id}
+    assert Process.objects.get(pk=other.pk).state == "alive"
+    assert len(_bury("web.1@farther")) == 1
+    assert len(_bury("web@farther")) == 1
+    assert _refused("web@nowhere")[0].startswith("No process is called 'web@nowhere'.")
+
+
+def test_a_dead_one_is_named_with_its_host_too() -> None:
+    for each in _far():
+        burials.registry.end(each.worker_id, "default", 1.0, verdict="expired", reason="lost")
+    host = Process.objects.get(kind="supervisor").hostname
+    assert burials.find(f"far@{host}", "default").over
+    assert len(_bury(f"far@{host}")) == 2
+
+
 def test_one_that_is_alive_on_this_host_is_refused() -> None:
     group = uuid.uuid4()
     rows.process("here", 0, kind="supervisor", pid=rows.dead_pid(), supervisor=group)

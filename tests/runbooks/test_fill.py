@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from argus_maint.runbooks.calling import Calling
 from argus_maint.runbooks.fill import (
     WrongValue,
     filled_command,
@@ -132,6 +133,37 @@ def test_what_is_for_others_is_taken_out_with_the_line_above_it() -> None:
         "With systemd:\n\n```console\n$ with systemd\n```\n\nThen wait.\n"
     )
     assert "by hand" in filled_text(there, {})
+
+
+PROSE = """\
+It is `$QUEUE` of "$QUEUE", not `$OTHER`: `python manage.py maint pause "$QUEUE" --why TEXT`,
+or `python
+manage.py maint status`. No code: python manage.py, $QUEUE.
+"""
+
+
+def test_what_is_code_in_prose_is_filled_in_too() -> None:
+    there = page(PROSE + "\n" + console('$ python manage.py x "$QUEUE"\n`$QUEUE`'))
+    calling = Calling("/venv/bin/python", "/srv/manage.py", "/srv")
+    text = filled_text(there, {"QUEUE": "a b"}, calling)
+    assert (
+        """\
+It is `'a b'` of "$QUEUE", not `$OTHER`: `/venv/bin/python /srv/manage.py maint pause 'a b' --why TEXT`,
+or `/venv/bin/python /srv/manage.py maint status`. No code: python manage.py, $QUEUE.
+
+```console
+$ /venv/bin/python /srv/manage.py x 'a b'
+`a b`
+```
+"""  # noqa: E501
+        in text
+    )
+    assert "`python manage.py maint pause 'a b' --why TEXT`" in filled_text(there, {"QUEUE": "a b"})
+
+
+@pytest.mark.parametrize("value", ["a`b", "`", "``` x"])
+def test_a_value_does_not_end_the_code_that_it_stands_in(value: str) -> None:
+    assert "It is `$QUEUE` of" in filled_text(page(PROSE + "\n" + console("$ x")), {"QUEUE": value})
 
 
 def test_the_front_matter_and_attributes_are_not_shown() -> None:

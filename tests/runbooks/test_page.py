@@ -58,6 +58,14 @@ def test_attributes() -> None:
     assert (step.retry, step.limit, step.title) == (20, 120, "Start it again")
 
 
+def test_what_has_to_be_judged_before_a_step() -> None:
+    judged = console("$ one", 'ask="May it run twice?" retry=2s')
+    steps = page(mitigation=judged + "\n\n" + console("$ two")).steps
+    assert [step.ask for step in steps] == ["", "May it run twice?", "", ""]
+    assert steps[1].retry == 2
+    assert "ask is empty" in refused(text(mitigation=console("$ one", 'ask=" "')))
+
+
 def test_variants() -> None:
     both = console("$ one", "supervisor=hand") + "\n\n" + console("$ two", "supervisor=systemd")
     there = page(mitigation=both + "\n\n" + console("$ three", "database=sqlite"))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from argus_maint.runbooks.calling import Calling
+from argus_maint.runbooks.calling import Calling, pasted
 from argus_maint.runbooks.shell import Outcome, perform
 from tests.lab import gone, until
 from tests.runbooks.texts import console, page
@@ -54,6 +54,11 @@ def test_what_the_page_says(shell: Shell) -> None:
     assert outcome.held, outcome
     assert (outcome.status, outcome.output, outcome.tries) == (3, ("one", "two"), 1)
     assert shell.told == ["one", "two"]
+
+
+def test_a_step_to_be_judged_is_performed_as_any_other(shell: Shell) -> None:
+    """As the proof of a page and a drill do: that somebody judges is the walk's matter."""
+    assert shell.run("$ echo one\none", 'ask="May it run twice?"').held
 
 
 def test_a_command_of_several_lines(shell: Shell) -> None:
@@ -193,6 +198,27 @@ def test_how_commands_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     here = Calling(sys.executable, str(tmp_path / "manage.py"), str(tmp_path))
     assert here.as_written == (Path(sys.executable).parent / "python").exists()
     assert shlex.split(here.words) == [sys.executable, str(tmp_path / "manage.py")]
+
+
+def test_our_own_commands_can_be_pasted_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command, manage = "manage.py maint runbook StuckTask 'a b'", tmp_path / "a b" / "manage.py"
+    assert pasted(command) == command  # this process is none of Django's
+    monkeypatch.setattr(sys, "argv", ["/lib/django/__main__.py", "maint"])
+    assert pasted(command) == f"{sys.executable} -m django maint runbook StuckTask 'a b'"
+    assert pasted("rqworker") == "rqworker"
+    manage.parent.mkdir()
+    manage.touch()
+    monkeypatch.setattr(sys, "argv", [str(manage), "maint"])
+    assert shlex.split(pasted(command)) == [
+        *(sys.executable, str(manage)),
+        *("maint", "runbook", "StuckTask", "a b"),
+    ]
+    monkeypatch.chdir(manage.parent)
+    monkeypatch.setattr(sys, "argv", ["manage.py", "maint"])
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    assert pasted(command) == f"python {command}"
 
 
 def _django() -> str:

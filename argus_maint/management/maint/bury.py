@@ -25,9 +25,9 @@ SUMMARY = "put a process down as dead, by hand"
 HELP = """\
 Say of a process that it is dead, where nobody can prove it: its host is gone for good.
 PROCESS is a supervisor (with all its workers), a scheduler, a worker as name.number, or
-a worker id. Its registration ends, and what it held is rescued at once, by policy, as a
-counted loss. If it is alive in fact, its tasks run twice, it registers anew, and the
-results of what it held are refused.
+a worker id; NAME@HOST, as a finding shows it, is right too. Its registration ends, and
+what it held is rescued at once, by policy, as a counted loss. If it is alive in fact,
+its tasks run twice, it registers anew, and the results of what it held are refused.
 
 A supervisor that has died, and that nothing has replaced, is put down as meant to be
 gone: no finding asks for it any more. One that is provably alive on this host is
@@ -43,7 +43,10 @@ exit status: 0 done; 1 it could not be done; 2 wrong arguments"""
 def add_arguments(parser: Arguments) -> None:
     """Options of this subcommand."""
     parser.add_argument(
-        "process", type=name, metavar="PROCESS", help="A name, name.number, or worker id."
+        "process",
+        type=name,
+        metavar="PROCESS",
+        help="A name, NAME@HOST, name.number, or worker id.",
     )
     parser.add_argument(
         "--why", type=reason, metavar="TEXT", help="The reason, kept on record. Needed."

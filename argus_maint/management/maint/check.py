@@ -172,7 +172,8 @@ def _at_this_moment(status: Status, codes: set[str], alarm: Alarm, *, everything
             continue
         code = known.get(each.finding)
         if each.finding in codes and code is not None and code.enabled:
-            detail = f"[{code.severity}] now: {each.message} - {each.command}"
+            remedy = f" - {each.command}" if each.command else ""
+            detail = f"[{code.severity}] now: {each.message}{remedy}"
             alarm.add(_state(code.severity), each.message, detail)
 
 

@@ -21,6 +21,7 @@ from argus_maint.management.maint.arguments import Arguments, add_json, finding_
 from argus_maint.management.maint.context import Context, term_is_an_interrupt
 from argus_maint.observe.screen import BAD, DIM, GOOD, HEAD, Column, join, span, styled, table
 from argus_maint.runbooks import places
+from argus_maint.runbooks.calling import pasted
 from argus_maint.runbooks.errors import PageError
 
 NAME = "drill"
@@ -184,11 +185,11 @@ def _tell(context: Context, state: State, options: dict[str, Any]) -> int:
 
 def _score(state: State) -> list[Text]:
     hints = f"{state.hints} hint{'' if state.hints == 1 else 's'}"
-    solved = state.state == SOLVED
+    solved, page = state.state == SOLVED, pasted(f"manage.py maint runbook {state.code}")
     head = styled("Well again" if solved else "Given up", GOOD if solved else BAD)
     return [
         join(head, f"  {state.code}  {span(state.seconds)}, {hints}"),
-        styled(f"{CODES[state.code].summary}: manage.py maint runbook {state.code}", DIM),
+        styled(f"{CODES[state.code].summary}: {page}", DIM),
     ]
 
 
@@ -209,7 +210,7 @@ def _list(context: Context, options: dict[str, Any]) -> int:
 def _current() -> tuple[Note, State]:
     notes = running()
     if not notes:
-        raise CommandError("No drill is running. To begin one: manage.py maint drill")
+        raise CommandError(f"No drill is running. To begin one: {pasted('manage.py maint drill')}")
     return notes[0], notes[0].read()
 
 

@@ -22,6 +22,7 @@ from argus_maint.workers.identity import operator
 if TYPE_CHECKING:
     from argus_maint.management.maint.runbook import Opened
 
+JUDGE = 3  # exit status: a person has to judge a step
 BEFORE = {"y": Answer.RUN, "s": Answer.SKIP, "q": Answer.QUIT}
 AFTER = {"a": Answer.RUN, "g": Answer.SKIP, "q": Answer.QUIT}
 
@@ -29,8 +30,9 @@ AFTER = {"a": Answer.RUN, "g": Answer.SKIP, "q": Answer.QUIT}
 class Person:
     """Asks before each command, and after one that was not as the page says."""
 
-    def __init__(self, context: Context, page: str) -> None:
+    def __init__(self, context: Context, page: str, acked: str = "") -> None:
         self.context, self.page = context, page
+        self.acked = acked  # by whom and until when the finding is
         self.section = ""
 
     def before(self, step: Step, shown: str, number: int, total: int) -> Answer:
@@ -48,7 +50,14 @@ class Person:
                 *(styled(f"{mark} {line}", "bold cyan") for mark, line in lines),
             ]
         )
+        if step.ask:
+            self.context.show([join(styled("to be judged: ", WARN), step.ask)])
+            return self.judge("is it so? run it: [y]es, [s]kip, [q]uit")
         return self.ask("run it? [y]es, [s]kip, [q]uit", BEFORE)
+
+    def judge(self, question: str) -> Answer:
+        """Ask of a step that nobody may run without a judgement."""
+        return self.ask(question, BEFORE)
 
     def output(self, line: str) -> None:
         """A line of what it prints; the screen shows control characters, and sends none."""
@@ -74,6 +83,8 @@ class Person:
             )
         if step.section == "Diagnosis":
             hint = "It may be over already, or another problem: maint findings"
+            if self.acked and outcome.status == 0:
+                hint = f"It is {self.acked}: maint findings does not count it, and exits with 0"
             self.context.show([styled(hint, WARN)])
         return self.ask("[a]gain, [g]o on, [q]uit", AFTER)
 
@@ -90,7 +101,11 @@ class Person:
 
 
 class Nobody(Person):
-    """``--yes``: runs everything, and stops where the page is not right."""
+    """``--yes``: runs everything, and stops where the page is not right, or needs a person."""
+
+    def judge(self, question: str) -> Answer:
+        """A person is asked all the same; where none sits there it stops."""
+        return super().ask(question, BEFORE) if self.context.can_ask() else Answer.STOP
 
     def ask(self, question: str, answers: dict[str, Answer]) -> Answer:
         """Nobody is there to answer."""
@@ -106,7 +121,7 @@ def run(context: Context, opened: Opened, options: dict[str, Any]) -> int:
         name = options["timeline"] or "The timeline"
         raise CommandError(f"{name} cannot be written: {error.strerror or error}") from error
     name = opened.page.path.name
-    person = Nobody(context, name) if options["yes"] else Person(context, name)
+    person = (Nobody if options["yes"] else Person)(context, name, opened.acked)
     walk = Walk(opened.page, opened.steps, opened.values, opened.calling, person, file)
     context.show([*opened.head(), join(styled(f"{'timeline':<9}", DIM), str(file.path))])
     file.write(
@@ -125,8 +140,10 @@ def run(context: Context, opened: Opened, options: dict[str, Any]) -> int:
         file.close()
         if file.failed:
             context.note(styled(f"The timeline is not whole: {file.failed}", WARN))
-    context.show(["", styled(walk.ended, GOOD if verified else BAD)])
-    return 0 if verified else 1
+    stopped = walk.ended == Answer.STOP.value
+    why = ": a person has to judge this step, and it was not run" if stopped else ""
+    context.show(["", styled(f"{walk.ended}{why}", GOOD if verified else BAD)])
+    return JUDGE if stopped else int(not verified)
 
 
 def _let_go(using: str) -> None:

@@ -20,6 +20,7 @@ from argus_maint.models import Pause, Process
 from argus_maint.observe.pauses import as_dict, left, told
 from argus_maint.observe.picture import count
 from argus_maint.observe.screen import DIM, GOOD, HEAD, WARN, join, styled
+from argus_maint.runbooks.calling import pasted
 from argus_maint.workers.identity import operator
 
 
@@ -167,7 +168,7 @@ _WOULD = {
 
 def _consequences(done: Done) -> list[Text]:
     running = f"{done.running:,} running {'goes' if done.running == 1 else 'go'} on to the end"
-    back = styled(f"  To take it back:  manage.py maint {_back(done)}", HEAD)
+    back = styled(f"  To take it back:  {pasted(f'manage.py maint {_back(done)}')}", HEAD)
     if done.verb == "pause":
         return [
             styled(f"  {count(done.ready or 0, 'ready task')} will wait, {running}", WARN),

@@ -18,6 +18,7 @@ from argus_maint.observe.census import label
 from argus_maint.observe.picture import count
 from argus_maint.observe.render import action, cause_of
 from argus_maint.observe.screen import BAD, HEAD, WARN, Cell, Column, join, span, styled, table
+from argus_maint.runbooks.calling import pasted
 from argus_maint.workers.identity import operator
 
 NAME = "rescue"
@@ -180,7 +181,7 @@ def _loose_ends(rescue: Rescue, options: dict[str, Any]) -> list[Text]:
     if rescue.unregistered:
         number = count(rescue.unregistered, "task")
         lines.append(Text(f"  {number} under a worker that never registered.  To see more:"))
-        lines.append(styled("    manage.py maint tasks --state unregistered", HEAD))
+        lines.append(styled(f"    {pasted('manage.py maint tasks --state unregistered')}", HEAD))
     return lines
 
 

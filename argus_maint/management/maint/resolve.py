@@ -21,13 +21,16 @@ Close open findings by hand. A finding closes by itself when passes no longer se
 cause; one about what has happened (RescueLoop, FailureSpike, ZombieWrite, DeadWorker)
 would stay open until it is out of sight. Resolved, it counts only what comes after.
 
-What lasts is seen by the next passes, and opens anew."""
+What lasts is seen by the next passes, and opens anew.
+
+Without OBJECT all that are open of that code are meant; where there are several it says
+which, and asks."""
 EXAMPLES = """\
 examples:
   manage.py maint resolve ZombieWrite w1 --why "looked at the task: no harm"
   manage.py maint resolve FailureSpike --why "deployed the fix" --dry-run
 
-exit status: 0 done; 1 no such finding is open; 2 wrong arguments"""
+exit status: 0 done; 1 no such finding is open, or nobody said yes; 2 wrong arguments"""
 
 
 def add_arguments(parser: Arguments) -> None:
@@ -41,11 +44,13 @@ def add_arguments(parser: Arguments) -> None:
 
 def run(context: Context, options: dict[str, Any]) -> int:
     """Close them."""
-    code = options["code"]
     why = findings.why(options)
     done = findings.chosen(context, options)
+    findings.make_sure(context, options, "resolve", done)
     if not options["dry_run"]:
-        done = book.resolve(code, options["object"], operator(), why, context.using)
+        each_of = [(each.code, each.object) for each in done]
+        by, using = operator(), context.using
+        done = [row for which in each_of for row in book.resolve(*which, by, why, using)]
     if options["json"]:
         context.json(findings.document(NAME, done, dry_run=options["dry_run"]))
         return 0

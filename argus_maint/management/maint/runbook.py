@@ -9,14 +9,16 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.db import Error, connections
 
-from argus_maint.backends.locks import PATIENCE
 from argus_maint.conf_findings import CODES
 from argus_maint.database import in_plain_words
-from argus_maint.management.maint import guide
+from argus_maint.dbtime import db_now
+from argus_maint.findings.book import is_acked
+from argus_maint.management.maint import guide, live
 from argus_maint.management.maint.arguments import Arguments, add_json, finding_code
 from argus_maint.management.maint.context import Context
 from argus_maint.management.maint.history import moment
 from argus_maint.models import Finding
+from argus_maint.observe.book import clock_time
 from argus_maint.observe.findings import SEVERITY_STYLES
 from argus_maint.observe.history import iso
 from argus_maint.observe.screen import (
@@ -32,7 +34,7 @@ from argus_maint.observe.screen import (
     table,
 )
 from argus_maint.runbooks import places, subject
-from argus_maint.runbooks.calling import Calling
+from argus_maint.runbooks.calling import Calling, pasted
 from argus_maint.runbooks.errors import PageError
 from argus_maint.runbooks.fence import DATABASES
 from argus_maint.runbooks.fill import (
@@ -61,7 +63,11 @@ pasted as it is; in a pipe it is the page's Markdown.
 With --run: go through the page step by step. Each command is shown, and you say
 whether it runs; what comes is compared with the page, and the line at fault is named.
 What was done is written to a file (--timeline), for maint incident report. It needs
-no database, which may be what is broken: give the values with --set then."""
+no database, which may be what is broken: give the values with --set then.
+
+Some steps need a judgement: whether a task may run twice, for example. With --yes these
+alone are asked. Without a terminal it stops before the first of them, says what has to
+be judged, and exits with 3."""
 EXAMPLES = """\
 examples:
   manage.py maint runbook
@@ -70,9 +76,8 @@ examples:
   manage.py maint runbook UnattendedQueue --run --set QUEUE=emails
 
 exit status: 0 shown; with --run: all that Verify says holds at the end; 1 it does not,
-or the page is not there; 2 wrong arguments; 130 interrupted"""
-
-LIVE = "DatabaseLocked"  # filled in from a look where no finding is open
+or the page is not there; 2 wrong arguments; 3 with --yes: it stopped before a step that
+a person has to judge; 130 interrupted"""
 
 
 def add_arguments(parser: Arguments) -> None:
@@ -89,7 +94,8 @@ def add_arguments(parser: Arguments) -> None:
     parser.add_argument(
         "--yes",
         action="store_true",
-        help="With --run: ask nothing, and stop at the first step that is not as the page says.",
+        help="With --run: ask nothing, and stop at the first step that is not as the page says; "
+        "one that has to be judged is asked all the same, or stopped before.",
     )
     parser.add_argument(
         "--supervisor",
@@ -166,6 +172,7 @@ class Opened:
         self.trouble = ""  # of the database
         self.seen = ""  # what is so, and nobody can write down
         self.finding = self._find(options["object"])
+        self.acked = "" if self.finding is None else _acked(self.finding, context.using)
         self.calling = Calling.here()
         self.supervisor = options["supervisor"]
         if self.supervisor and self.supervisor not in page.matter.supervisors:
@@ -202,14 +209,10 @@ class Opened:
 
     def _live(self) -> Mapping[str, Any]:
         """Evidence of a locked database, which nobody can write down while it lasts."""
-        if self.page.name != LIVE or self.trouble or self.rivals:
+        if self.page.name != live.CODE or self.trouble or self.rivals:
             return {}
-        if connections[self.context.using].in_atomic_block:  # it may hold the lock itself
-            return {}
-        from argus_maint.jobs import detect
-
-        seen = detect.observe(self.context.using, patience=PATIENCE, codes=[LIVE])
-        for each in seen.observations:
+        seen = live.look(self.context.using)
+        for each in seen.observations if seen else ():
             self.seen = each.summary
             return each.evidence
         return {}
@@ -240,10 +243,12 @@ class Opened:
             lines.append(styled(f"Not filled in: {self.trouble}", WARN))
         if self.finding is not None:
             lines += _told(self.finding)
+            lines += [styled(self.acked, WARN)] if self.acked else []
         elif self.rivals:
             lines.append(styled("Several findings are open; name the one that you mean:", HEAD))
             lines += [
-                f"maint runbook {each.code} {shell_word(each.object)}" for each in self.rivals
+                pasted(f"manage.py maint runbook {each.code} {shell_word(each.object)}")
+                for each in self.rivals
             ]
         elif self.seen:
             lines.append(clean(f"Seen now, and not recorded: {self.seen}"))
@@ -291,6 +296,7 @@ class Opened:
                     "expected": [filled_line(line, self.values.known) for line in step.expected],
                     "status": step.status,
                     "retry": step.retry,
+                    "ask": step.ask or None,
                     "supervisor": step.supervisor or None,
                     "database": step.database or None,
                     "line": step.line,
@@ -298,6 +304,17 @@ class Opened:
                 for step in self.steps
             ],
         }
+
+
+def _acked(finding: Finding, using: str) -> str:
+    """By whom and until when it is acknowledged; nothing where it is not."""
+    try:
+        now = db_now(using)
+    except (Error, ImproperlyConfigured):
+        return ""
+    if finding.acked_until is None or not is_acked(finding, now):
+        return ""
+    return clean(f"acked by {finding.acked_by} until {clock_time(finding.acked_until)}")
 
 
 def _told(finding: Finding) -> list[Cell]:
