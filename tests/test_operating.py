@@ -75,7 +75,7 @@ def test_the_page_explains_every_word() -> None:
     words = {value for each in choices for value in each.values}
     reasons = {"crashed", "lost", "overdue", "stuck", "manual", "shutdown", "stopped", "receivers"}
     problems = {"unserved", "no_worker", "no_scheduler", "stalled", "silent", "unregistered"}
-    problems |= {"locked", "job"}
+    problems |= {"locked", "job", "backend"}
     listed = _in_first_column(_section("Every word"))
     assert sorted((words | reasons | problems) - listed) == []
 

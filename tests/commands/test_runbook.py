@@ -66,8 +66,8 @@ def test_the_first_page_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     finding("default", evidence={"backend": "default"})
     shown = maint("runbook", "noworkers")
     assert "--backend=default " in shown
-    assert "systemctl" in shown
-    assert "systemctl restart" not in maint("runbook", "NoWorkers", "--supervisor=hand")
+    assert "$ sudo systemctl" in shown
+    assert "$ sudo systemctl" not in maint("runbook", "NoWorkers", "--supervisor=hand")
 
 
 @pytest.mark.usefixtures("pages")

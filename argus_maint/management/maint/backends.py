@@ -43,8 +43,8 @@ examples:
   manage.py maint backends rq --look
   manage.py maint backends --json | jq -r '.backends[] | .trouble // empty'
 
-exit status: 0 every alias that is shown can be used; 1 one cannot, or with --look
-does not answer; 2 wrong arguments"""
+exit status: 0 every alias that is shown can be used; 1 one cannot, or does not
+answer (--look); 2 wrong arguments"""
 OPTIONAL = "alias"
 
 T = TypeVar("T")
