@@ -20,7 +20,7 @@ from django.test import override_settings
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
-from argus_maint import checks
+from argus_maint import backend_checks, checks
 from argus_maint.backends.adapters import adapters
 from argus_maint.backends.adapters.base import CAPABILITIES, Adapter
 from argus_maint.backends.database import attempts, requeue
@@ -191,7 +191,7 @@ def test_it_is_not_taken_for_one_of_our_own(lab: Lab) -> None:
     refused = lab.manage("db_worker", "--backend=local", check=False)
     assert refused.returncode == 2 and "a second time" in refused.stderr
     with override_settings(TASKS={"local": settings.TASKS["local"]}):
-        assert checks.check_backend(None) == []
+        assert backend_checks.check_queue(None) == []
         assert checks.check_rescue_is_set(None) == []
         assert detect.observe("default", codes=["NoWorkers"]).observations == []
         assert status.gather("default").problems == []

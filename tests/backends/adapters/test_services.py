@@ -24,7 +24,6 @@ from tests.workers.test_service_managers import manager, tool
 SETTINGS = """
 from tests.backends.adapters.settings import *
 INSTALLED_APPS = [*INSTALLED_APPS, "django_tasks_concurrent"]
-del TASKS["gone"]  # a check of Django's own would let no command start but ours
 """
 WORKERS = {
     "rq": rq_worker("rq", ["default", "bulk"]),

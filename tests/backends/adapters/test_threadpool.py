@@ -120,10 +120,10 @@ def look() -> list[str]:
 
 @pytest.mark.parametrize("alias", ["threads", "processes"])
 def test_a_process_says_what_its_pool_holds(pool: Callable[..., Pool], alias: str) -> None:
-    pool(alias, tasks=5, short=2, failing=1)
+    pool(alias, tasks=8, short=2, failing=1)
     queue = until(lambda: only(alias) if only(alias).counts.ready else None)
-    # A pool of processes hands one task more over than it has processes.
-    assert queue.counts.running in (2, 3) and queue.counts.ready == 5 - queue.counts.running
+    # A pool of processes counts as running what it has handed over: its two, and up to three.
+    assert 2 <= queue.counts.running <= 5 and queue.counts.ready == 8 - queue.counts.running
     assert (queue.finished, queue.failed) == (2, 1)
     assert queue.counts.backend_name == alias and queue.counts.queue_name == "default"
     assert queue.counts.oldest_ready_at is not None
