@@ -90,6 +90,23 @@ def child_env(child_env: dict[str, str]) -> dict[str, str]:
     }
 
 
+@pytest.fixture(autouse=True)
+def _strangers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A horse of another run on this host may keep a task from being lost: leave them out."""
+    if "lab" not in request.fixturenames:
+        return
+    from argus_maint.backends.adapters.rq import processes
+
+    lab, look = request.getfixturevalue("lab"), processes.table
+
+    def own() -> processes.Table:
+        seen, sessions = look(), {each.pid for each in lab.started}
+        kept = tuple(each for each in seen.processes if each.session in sessions)
+        return processes.Table(kept, seen.readable)
+
+    monkeypatch.setattr(processes, "table", own)
+
+
 @pytest.fixture
 def rq(lab: Lab, broker: Broker, settings: Any) -> Iterator[RQWorld]:
     """RQ, to a process that has just been started and remembers no worker."""

@@ -25,7 +25,7 @@ from argus_maint.backends.adapters.base import Unreachable
 PREFIX = getattr(rq.defaults, "RQ_KEY_PREFIX", "rq")
 CONNECT_SECONDS = 1.0
 ANSWER_SECONDS = 2.0
-UNPAID = ("NOAUTH", "WRONGPASS", "invalid password", "Authentication required")
+REFUSED = ("NOAUTH", "WRONGPASS", "invalid password", "Authentication required")
 
 
 def key(*parts: str) -> str:
@@ -103,7 +103,7 @@ class Server:
 
     def _why(self, error: Exception) -> str:
         said = " ".join(str(error).split())
-        if isinstance(error, AuthenticationError) or any(word in said for word in UNPAID):
+        if isinstance(error, AuthenticationError) or any(word in said for word in REFUSED):
             return "refuses us: the user or the password in RQ_QUEUES is wrong, or there is none"
         with contextlib.suppress(Exception):
             known = self.client.connection_pool.connection_kwargs
