@@ -7,7 +7,10 @@ that has configured structlog itself gets its own processors.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import sys
 from typing import Any
 
 ROOT = "argus_maint"
@@ -53,3 +56,31 @@ def _made(name: str) -> Any:
         ],
         cache_logger_on_first_use=False,
     )
+
+
+def say(name: str, line: str) -> None:
+    """A line on standard error too, where a warning of that logger does not come there."""
+    error = _file_of(sys.stderr)
+    if error is not None and error not in _files(logging.getLogger(name)):
+        with contextlib.suppress(OSError, ValueError):
+            print(line, file=sys.stderr, flush=True)
+
+
+def _files(logger: logging.Logger | None) -> set[object]:
+    """What the lines of a logger are written to, as far as it is a stream."""
+    found: set[object] = set()
+    handled = False
+    while logger is not None:
+        handled = handled or bool(logger.handlers)
+        found |= {_file_of(getattr(each, "stream", None)) for each in logger.handlers}
+        logger = logger.parent if logger.propagate else None
+    return found if handled else {_file_of(sys.stderr)}  # Python's last resort
+
+
+def _file_of(stream: Any) -> object:
+    """The file behind a stream, which two streams may have in common; None for none."""
+    try:
+        file = os.fstat(stream.fileno())
+    except (AttributeError, OSError, ValueError):
+        return None
+    return file.st_dev, file.st_ino

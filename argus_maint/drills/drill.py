@@ -2,7 +2,10 @@
 
     drill = Drill(scratch, fault, page)
     drill.begin()                 # healthy, then broken
-    score = drill.wait()          # until Verify of the page holds, or somebody gives up
+    score = drill.wait()          # until all is well again, or somebody gives up
+
+All is well where Verify of the page holds, and what the page has restarted has no code, or
+settings, from before the last change of them.
 
 What is asked of it from another terminal goes through a file of the project: ``running``
 finds the drills of this user, ``Note.change`` takes a hint or gives up.
@@ -77,11 +80,13 @@ class Note:
         return state
 
 
-def running() -> list[Note]:
-    """The drills of this user that go on, the newest first; inside of one just that."""
+def running(folder: Path | None = None) -> list[Note]:
+    """The drills of this user that go on, the newest first; in a folder, or inside, just that."""
     inside = os.environ.get(MARK)
-    folder = Path(tempfile.gettempdir())
-    places = [Path(inside)] if inside else list(folder.glob(f"{PREFIX}*"))
+    if folder is None and inside:
+        folder = Path(inside)
+    temporary = Path(tempfile.gettempdir()).glob(f"{PREFIX}*")
+    places = [folder] if folder is not None else list(temporary)
     found = []
     for note in map(Note, places):
         try:
@@ -119,6 +124,15 @@ class Drill:
         """Whether all holds now that Verify of the page says."""
         return self.proof.goes("Verify", patience=0) is None
 
+    def is_restarted(self) -> bool:
+        """Whether what the page has restarted is there, and knows the last change."""
+        if not self.fault.restarts:
+            return True
+        since = self.scratch.code_changed_at()
+        return all(
+            self.scratch.call("restarted", kind=kind, since=since) for kind in self.fault.restarts
+        )
+
     def wait(self, tick: Callable[[], None] = lambda: None) -> State:
         """Until it is solved, or given up; ``tick`` is called now and then."""
         while True:
@@ -126,7 +140,7 @@ class Drill:
             if self.note.read().state == GIVEN_UP:
                 return self._ended(GIVEN_UP)
             at = now()
-            if self.is_well():
+            if self.is_well() and self.is_restarted():
                 return self._ended(SOLVED, at)
             time.sleep(max(0.0, LOOK - (now() - at)))
 

@@ -15,7 +15,7 @@ import os
 import sys
 import uuid
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import django
 from django.utils import timezone
 
 from argus_maint.drills import processes
+from argus_maint.ticks import UTC
 
 MARK = "ARGUS_MAINT_SCRATCH"  # in the environment of all that is started; the folder
 BYE = "bye"
@@ -81,6 +82,15 @@ def living(name: str, kind: str) -> int:
     from argus_maint.models import Process
 
     return Process.objects.filter(name=name, kind=kind, state=Process.State.ALIVE).count()
+
+
+def restarted(kind: str, since: float) -> bool:
+    """Whether a process of a kind is there, and none from before; seconds since the epoch."""
+    from argus_maint.models import Process
+
+    when = datetime.fromtimestamp(since, UTC)
+    alive = Process.objects.filter(kind=kind, state=Process.State.ALIVE)
+    return alive.exists() and not alive.filter(registered_at__lt=when).exists()
 
 
 def ledger(**filters: Any) -> int:
@@ -152,7 +162,8 @@ def date_ahead(ids: list[str], seconds: float) -> None:
 CALLS: dict[str, Callable[..., Any]] = {
     each.__name__: each
     for each in (
-        *(enqueue, statuses, running_under, seen_under, a_finished_task, living, ledger),
+        *(enqueue, statuses, running_under, seen_under, a_finished_task, living, restarted),
+        ledger,
         *(last_ran, add_finished, delete_most, date_ahead),
     )
 }

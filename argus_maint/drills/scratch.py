@@ -280,6 +280,15 @@ class Scratch:
             start_new_session=True,
         )
 
+    def sessions(self) -> set[int]:
+        """The sessions of what it has started itself: no other process is in one of them."""
+        hand = [self._hand.pid] if self._hand is not None else []
+        return {*hand, *(each.pid for each in self.started.values())}
+
+    def code_changed_at(self) -> float:
+        """When a file of the project's code was last written, in seconds since the epoch."""
+        return max(path.stat().st_mtime for path in (self.folder / "shop").glob("*.py"))
+
     def until(self, condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
         """Wait for a condition. Raises Broken with the ends of the logs."""
         try:

@@ -29,7 +29,7 @@ from django.db import ProgrammingError
 from argus_maint.clock import now
 from argus_maint.database import MIGRATE, TRANSIENT, close_all, discard, task_database, what_helps
 from argus_maint.dbtime import db_now
-from argus_maint.log import get_logger
+from argus_maint.log import get_logger, say
 from argus_maint.models import Process
 from argus_maint.workers import registry
 from argus_maint.workers.board import Board, Slot
@@ -214,6 +214,11 @@ class Keeper:
                         host=other.hostname,
                         pid=other.pid,
                         hint="give each db_worker a --worker-id of its own",
+                    )
+                    say(
+                        __name__,
+                        f"db_worker: a supervisor called {other.name} runs already, pid "
+                        f"{other.pid} on {other.hostname}: give each a --worker-id of its own.",
                     )
 
     def _next_epoch(self, member: Member) -> None:

@@ -23,6 +23,7 @@ from argus_maint.scheduling.ledger import Holder
 from argus_maint.workers.identity import this_host
 from tests import rows
 from tests.lab import Lab, gone, until
+from tests.observe import notes
 from tests.schemas import validate
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -257,6 +258,21 @@ def test_the_list_shows_every_job_its_last_run_and_its_next() -> None:
     code, said = maint("jobs")
     assert "17 3 * * *" in said
     assert "never" in said
+
+
+def test_where_the_schedulers_are_gone_the_list_says_that_nobody_runs_what_is_due() -> None:
+    says = "No scheduler is running: nobody will run what is due next. Start one: manage.py cront"
+    assert says not in maint("jobs")[1]  # it may be about to be driven by cron
+    one = rows.process("s1", kind="scheduler", info={"driver": "crontask"})
+    notes.run("prune", driver="crontask", age=300)
+    assert says not in maint("jobs")[1]
+    Process.objects.filter(pk=one.pk).update(state="ended", reason="stopped", ended_at=rows.ago(5))
+    assert says in maint("jobs")[1]
+    assert says not in maint("jobs", "--job=rescue")[1]
+    notes.run("findings", driver="keeper", age=10)
+    assert says in maint("jobs")[1]
+    notes.run("prune", driver="cron", age=10)
+    assert says not in maint("jobs")[1]
 
 
 def test_the_runs_of_one_job_are_listed_the_newest_first() -> None:

@@ -273,6 +273,9 @@ def test_variants_need_a_supervisor(pages: Path) -> None:
     line = wrong("runbook", "NoWorkers", "--run", "--yes", "--set=QUEUE=x")
     assert "add --supervisor, one of hand, systemd" in line
     assert run("--yes", "--set=QUEUE=x", "--supervisor=systemd").count("touch repaired") == 1
+    shown = maint("runbook", "NoWorkers", "--supervisor=kubernetes")
+    assert "> The page has nothing for kubernetes alone; it knows: hand, systemd." in shown
+    assert "## Verify" in shown and "touch repaired" not in shown
 
 
 @pytest.mark.usefixtures("pages")
@@ -285,7 +288,10 @@ def test_variants_need_a_supervisor(pages: Path) -> None:
         (["NoWorkers", "--set", "QUEUE"], "--set takes NAME=VALUE"),
         (["NoWorkers", "--set", "QUEU=x"], 'Did you mean "QUEUE"?'),
         (["NoWorkers", "--set", "QUEUE=--yes"], "would take it for an option"),
-        (["NoWorkers", "--supervisor", "runit"], "It is for: hand, systemd."),
+        (
+            ["NoWorkers", "--run", "--yes", "--set=QUEUE=x", "--supervisor", "runit"],
+            "can be shown, and not run. It is for: hand, systemd.",
+        ),
         (["NoWorkers", "--supervisor", "sytemd"], 'Did you mean "systemd"?'),
         (["NoWorkers", "--database", "postgres"], 'Did you mean "postgresql"?'),
         (["NoWorkers", "--run"], "needs a terminal; else add --yes"),

@@ -31,6 +31,9 @@ pytestmark = [
 ]
 
 
+ASKED = ("--status", "--hint", "--give-up")
+
+
 class Playing:
     """A drill in the foreground of one terminal, and a person in another."""
 
@@ -66,7 +69,7 @@ class Playing:
     def paste(self, command: str) -> str:
         """In the other terminal."""
         done = subprocess.run(
-            ["bash", "-c", f"{self.introduced()} && {command}"],
+            ["bash", "-c", f"{self.introduced()}\n{command}"],
             env=self.env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -95,7 +98,7 @@ def temp(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.slow
 def test_it_ends_when_all_is_well_again(temp: Path) -> None:
-    drill = Playing(temp, "NoWorkers", "--json")
+    drill = Playing(temp, "NoWorkers", "--json", "--keep=0s")
     try:
         assert "NoWorkers" in drill.paste("python manage.py maint findings")
         first = drill.paste("python manage.py maint drill --hint")
@@ -110,6 +113,63 @@ def test_it_ends_when_all_is_well_again(temp: Path) -> None:
     score = json.loads(out)["drill"]
     assert (status, score["code"], score["state"], score["hints"]) == (0, "NoWorkers", "solved", 2)
     assert 0 < score["seconds"] < 120
+
+
+@pytest.mark.slow
+def test_the_shop_stays_until_what_runs_in_it_has_ended(temp: Path) -> None:
+    drill = Playing(temp, "NoWorkers", "--keep=3s")
+    slow = "import time; time.sleep(12); print('came to its end')"
+    try:
+        assert "Then it says so here, and the\nshop stays for 3s." in (
+            drill.introduced() and drill.told.read_text()
+        )
+        drill.paste("nohup python manage.py db_worker --queue-name='*' >> w.log 2>&1 &")
+        until(lambda: "The shop stays for 3s" in drill.told.read_text(), 120)
+        assert drill.process.poll() is None and drill.left()
+        assert drill.paste("python manage.py maint findings --look") == "nothing is open\n"
+        assert "came to its end" in drill.paste(f'python manage.py shell -v0 -c "{slow}"')
+    finally:
+        status, out = drill.end()
+    assert (status, out[:10]) == (0, "Well again")
+    assert not drill.left()
+
+
+@pytest.mark.slow
+def test_what_the_page_restarts_has_to_be_restarted(temp: Path) -> None:
+    drill = Playing(temp, "JobFailed", "--keep=0s")
+    try:
+        drill.paste("git revert --no-edit HEAD && python manage.py maint run export")
+        assert drill.paste("python manage.py maint findings --look") == "nothing is open\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            drill.process.wait(6)
+        told = json.loads(drill.paste("python manage.py maint status --json"))
+        heads = [each for each in told["processes"] if each["kind"] != "worker"]
+        assert {each["name"] for each in heads} == {"w1", "s1"}
+        for each in heads:
+            os.kill(each["pid"], signal.SIGTERM)
+        for command in ("crontask --name=by-hand", "db_worker --queue-name='*'"):
+            drill.paste(f"nohup python manage.py {command} >> x.log 2>&1 &")
+        status, _ = drill.end()
+    finally:
+        drill.process.send_signal(signal.SIGINT)
+        drill.process.wait(60)
+    assert status == 0
+
+
+@pytest.mark.slow
+def test_one_in_a_folder_of_its_own_is_asked_by_that(temp: Path) -> None:
+    folder = temp / "own"
+    drill = Playing(temp, "NoWorkers", f"--folder={folder}")
+    try:
+        drill.introduced()
+        assert "is named with --folder" in shell("drill", "--hint", env=drill.env).stderr
+        asked = [shell("drill", flag, f"--folder={folder}", env=drill.env) for flag in ASKED]
+    finally:
+        status, _ = drill.end()
+    assert [each.returncode for each in asked] == [0, 0, 0], asked
+    assert f"in {folder}, hints taken: 0" in asked[0].stdout and asked[1].stdout
+    assert f"The drill in {folder} is given up" in asked[2].stderr
+    assert status == 1 and not folder.exists()
 
 
 @pytest.mark.slow
@@ -164,7 +224,23 @@ def test_without_a_drill_there_is_nothing_to_ask(
     flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    assert "No drill is running" in wrong("drill", flag)
+    assert "No drill is running." in wrong("drill", flag)
+    assert "No drill is running in /x." in wrong("drill", flag, "--folder=/x")
+
+
+def test_of_two_drills_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    notes = [Note(tmp_path / f"{PREFIX}{name}") for name in "ab"]
+    for number, note in enumerate(notes):
+        note.path.parent.mkdir(parents=True)
+        note.write(State("no-workers", "NoWorkers", os.getpid(), 1.0 + number))
+    for flag in ASKED:
+        said = wrong("drill", flag)
+        assert said.startswith("Several drills are running. Say which with --folder: ")
+        assert all(str(note.folder) in said for note in notes)
+    maint("drill", "--give-up", f"--folder={notes[0].folder}")
+    assert [note.read().state for note in notes] == ["given up", "running"]
+    assert f"in {notes[1].folder}" in maint("drill", "--status")
 
 
 def test_a_drill_within_a_drill_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,6 +117,7 @@ _ALL = (
             "A job was due: `maint jobs`. Who was to run it?",
         ),
         schedule.missed_tick,
+        restarts=("scheduler",),
     ),
     Fault(
         "job-failed",
@@ -127,6 +128,7 @@ _ALL = (
         ),
         schedule.job_failed,
         needs=("git",),
+        restarts=("scheduler", "supervisor"),
     ),
     Fault(
         "prune-behind",
@@ -137,6 +139,7 @@ _ALL = (
         ),
         storage.prune_behind,
         needs=("git",),
+        restarts=("scheduler",),
     ),
     Fault(
         "table-bloat",
@@ -183,6 +186,7 @@ _ALL = (
         ),
         site.misconfigured,
         needs=("git",),
+        restarts=("scheduler", "supervisor"),
     ),
 )
 FAULTS: dict[str, Fault] = {each.name: each for each in _ALL}

@@ -16,7 +16,8 @@ class Fault:
     ``inject(scratch)`` does it by real means, and returns when it is done: the next pass of
     the job ``findings`` sees it. It raises ``scratch.Broken`` where it cannot. ``beside`` are
     findings that the same fault makes true as well, by its nature. ``needs`` are programs
-    that it, or who puts it right, cannot do without.
+    that it, or who puts it right, cannot do without. ``restarts`` are the kinds of processes
+    that its page has restarted, or started, which its findings do not see.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Fault:
     inject: Callable[[Scratch], None]
     beside: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    restarts: tuple[str, ...] = ()
 
     def missing(self) -> list[str]:
         """Programs that it needs and that are not here."""

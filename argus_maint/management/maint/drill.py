@@ -14,10 +14,11 @@ from rich.text import Text
 
 from argus_maint.conf_findings import CODES
 from argus_maint.drills.drill import GIVEN_UP, SOLVED, Drill, Note, State, running
+from argus_maint.drills.ending import KEEP, at_a_terminal, let_end, stay
 from argus_maint.drills.faults import FAULTS, Fault, fault_of
 from argus_maint.drills.inside import MARK
 from argus_maint.drills.scratch import Broken, Scratch
-from argus_maint.management.maint.arguments import Arguments, add_json, finding_code
+from argus_maint.management.maint.arguments import Arguments, add_json, duration, finding_code
 from argus_maint.management.maint.context import Context, term_is_an_interrupt
 from argus_maint.observe.screen import BAD, DIM, GOOD, HEAD, Column, join, span, styled, table
 from argus_maint.runbooks import places
@@ -30,9 +31,11 @@ SUMMARY = "practise a runbook: a fault in a throw-away project, and the clock ru
 HELP = """\
 Make a small shop in a folder of its own, with workers and a scheduler, break it, and
 time how long it takes you to put it right. It does not say what it broke, unless you
-name a CODE. The clock stops when all holds that the runbook's Verify says. Work in
-another terminal; this one waits. When it ends, all that ran there is ended, and the
-folder removed.
+name a CODE. Work in another terminal; this one waits. The clock stops by itself when
+all holds that the runbook's Verify says, and what the page restarts is restarted. The
+shop stays for a while then (--keep), so that you can go through the rest of the page.
+Commands that run in it come to their end; then all else is ended, and the folder
+removed.
 
 It never touches the database of this site: the shop has a SQLite file of its own."""
 EXAMPLES = """\
@@ -63,7 +66,15 @@ def add_arguments(parser: Arguments) -> None:
     parser.add_argument(
         "--folder",
         metavar="PATH",
-        help="Make the shop there; it must not exist, or be empty (default: a temporary one).",
+        help="Make the shop there; it must not exist, or be empty (default: a temporary one). "
+        "With --hint, --give-up and --status: the drill that runs there.",
+    )
+    parser.add_argument(
+        "--keep",
+        type=duration,
+        metavar="AGE",
+        help=f"How long the shop stays when all is well (default: {KEEP:g}s; on a terminal until "
+        "Enter, at most so long where it is given).",
     )
     parser.add_argument(
         "--database",
@@ -109,8 +120,14 @@ def _play(context: Context, code: str, options: dict[str, Any]) -> int:
         with term_is_an_interrupt(), closing(Scratch(folder=folder)) as scratch:
             drill = Drill(scratch, fault, page)
             drill.begin()
-            context.err.show(_introduction(scratch))
-            return _tell(context, drill.wait(), options)
+            terminal = at_a_terminal() and context.can_ask()
+            context.err.show(_introduction(scratch, _stays(options["keep"], terminal)))
+            state = drill.wait()
+            _tell(context, state, options)
+            if state.state == SOLVED:
+                _keep(context, options["keep"], terminal)
+            let_end(scratch)
+            return int(state.state != SOLVED)
     except (places.NoPage, PageError, Broken) as error:
         raise CommandError(f"{error}") from error
 
@@ -156,7 +173,21 @@ def _fault(code: str) -> Fault:
     return random.choice([each for each in FAULTS.values() if not each.missing()])  # noqa: S311
 
 
-def _introduction(scratch: Scratch) -> list[Text | str]:
+def _stays(keep: float | None, terminal: bool) -> str:
+    """For how long, in words."""
+    if terminal:
+        return "until Enter here" + ("" if keep is None else f", at most {span(keep)}")
+    return f"for {span(KEEP if keep is None else keep)}"
+
+
+def _keep(context: Context, keep: float | None, terminal: bool) -> None:
+    """The clock has stopped; leave time to go through the rest of the page."""
+    line = f"The clock has stopped. The shop stays {_stays(keep, terminal)}."
+    context.err.show([styled(line, DIM)])
+    stay(keep, terminal)
+
+
+def _introduction(scratch: Scratch, stays: str) -> list[Text | str]:
     command = "python manage.py maint"
     return [
         styled("Something is wrong in the shop. Find out what, and put it right.", HEAD),
@@ -171,16 +202,17 @@ def _introduction(scratch: Scratch) -> list[Text | str]:
         f"{command} drill --hint",
         f"{command} drill --give-up",
         "",
-        styled("The clock runs. It stops by itself when all is well; Ctrl-C ends the drill.", DIM),
+        styled("The clock runs. It stops by itself when all holds that Verify of the page", DIM),
+        styled("says, and what the page restarts is restarted. Then it says so here, and the", DIM),
+        styled(f"shop stays {stays}. Ctrl-C ends the drill.", DIM),
     ]
 
 
-def _tell(context: Context, state: State, options: dict[str, Any]) -> int:
+def _tell(context: Context, state: State, options: dict[str, Any]) -> None:
     if options["json"]:
         context.json(_document(drill=state))
     else:
         context.show(_score(state))
-    return int(state.state != SOLVED)
 
 
 def _score(state: State) -> list[Text]:
@@ -207,15 +239,27 @@ def _list(context: Context, options: dict[str, Any]) -> int:
     return 0
 
 
-def _current() -> tuple[Note, State]:
-    notes = running()
+def _current(options: dict[str, Any]) -> tuple[Note, State]:
+    """The drill that is meant, which must be the only one."""
+    folder = options["folder"]
+    notes = running(Path(folder).resolve() if folder else None)
+    if len(notes) > 1:
+        folders = ", ".join(str(each.folder) for each in notes)
+        raise CommandError(
+            f"Several drills are running. Say which with --folder: {folders}", returncode=2
+        )
+    if not notes and folder:
+        raise CommandError(f"No drill is running in {folder}.")
     if not notes:
-        raise CommandError(f"No drill is running. To begin one: {pasted('manage.py maint drill')}")
+        raise CommandError(
+            f"No drill is running. One that was begun with --folder is named with "
+            f"--folder. To begin one: {pasted('manage.py maint drill')}"
+        )
     return notes[0], notes[0].read()
 
 
 def _hint(context: Context, options: dict[str, Any]) -> int:
-    note, state = _current()
+    note, state = _current(options)
     hints = FAULTS[state.fault].hints
     if state.hints >= len(hints):
         context.show(
@@ -228,16 +272,17 @@ def _hint(context: Context, options: dict[str, Any]) -> int:
 
 
 def _give_up(context: Context, options: dict[str, Any]) -> int:
-    note, state = _current()
+    note, state = _current(options)
     note.change(state=GIVEN_UP)
     page = places.page_of(state.code)
+    context.note(styled(f"The drill in {note.folder} is given up, and ends.", DIM))
     context.show([f"It was {state.code}. This is its runbook:", ""])
     context.show(page.text.split("\n")[page.first - 1 :])
     return 0
 
 
 def _status(context: Context, options: dict[str, Any]) -> int:
-    note, state = _current()
+    note, state = _current(options)
     if options["json"]:
         context.json(_document(drill=state))
     else:

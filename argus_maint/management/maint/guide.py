@@ -157,6 +157,13 @@ def _check_ready(context: Context, opened: Opened, options: dict[str, Any]) -> N
     page = opened.page
     if not options["yes"] and not context.can_ask():
         raise CommandError("--run asks before each step and needs a terminal; else add --yes.")
+    if opened.supervisor and opened.supervisor not in page.matter.supervisors:
+        known = ", ".join(page.matter.supervisors)
+        raise CommandError(
+            f"{page.name} says nothing of {opened.supervisor}: it can be shown, and not run. "
+            f"It is for: {known}.",
+            returncode=2,
+        )
     variants = {step.supervisor for step in opened.steps} - {""}
     if variants and not opened.supervisor:
         known = ", ".join(page.matter.supervisors)

@@ -15,8 +15,12 @@ from argus_maint.conf_jobs import Job
 from argus_maint.management.maint.arguments import Arguments, add_json, count
 from argus_maint.management.maint.context import Context
 from argus_maint.models import Process, Run
+from argus_maint.observe import schedulers
+from argus_maint.observe.census import take
 from argus_maint.observe.history import iso
+from argus_maint.observe.picture import is_alive
 from argus_maint.observe.screen import BAD, DIM, GOOD, HEAD, WARN, Cell, Column, span, styled, table
+from argus_maint.runbooks.calling import pasted
 from argus_maint.scheduling import ledger
 from argus_maint.ticks import UTC
 
@@ -37,6 +41,7 @@ examples:
 exit status: 0 shown; 2 wrong arguments"""
 
 MOST = 1000  # runs
+KEEPERS = ("rescue", "findings")  # which every db_worker sees to, where nobody else does
 STYLES = {"done": GOOD, "failed": BAD, "lost": BAD, "skipped": DIM, "running": WARN}
 
 
@@ -80,6 +85,8 @@ def run(context: Context, options: dict[str, Any]) -> int:
         )
         return 0
     context.show(_page(jobs, using, context.out.width))
+    if line := _unattended(jobs, using):
+        context.show(["", styled(line, WARN)])
     if runs is not None:
         context.show([Text(), *_runs_page(runs, using, context.out.width)])
     return 0
@@ -156,6 +163,24 @@ def _page(jobs: list[Job], using: str, width: int | None) -> list[Text]:
         Column("what it does", least=20),
     ]
     return table(columns, rows, width, indent=0)
+
+
+def _unattended(jobs: list[Job], using: str) -> str:
+    """What is known of who runs them where no scheduler does; a crontab is known by its runs."""
+    census = take(using)
+    alive = [each for each in census.living if is_alive(each, census)]
+    others = [job for job in jobs if job.enabled and job.name not in KEEPERS]
+    if not others or any(schedulers.is_lasting(each) for each in alive):
+        return ""
+    runs = Run.objects.using(using).filter(driver__in=(*schedulers.LASTING, "cron"))
+    last = runs.exclude(tick=None).order_by("-started_at", "-pk").first()
+    dead = [each for each in census.living if not is_alive(each, census)]
+    if last is None and not schedulers.gone(alive, using, census.taken_at, dead):
+        return ""
+    if last is not None and last.driver == "cron":
+        return ""
+    start = pasted("manage.py crontask")
+    return f"No scheduler is running: nobody will run what is due next. Start one: {start}"
 
 
 def _state(run: Run | None) -> Cell:

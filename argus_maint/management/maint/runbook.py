@@ -102,7 +102,8 @@ def add_arguments(parser: Arguments) -> None:
         choices=SUPERVISORS,
         default="",
         metavar="NAME",
-        help=f"Only what is for this one: {', '.join(SUPERVISORS)} (default: all).",
+        help=f"Only what is for this one: {', '.join(SUPERVISORS)} (default: all; with --run it "
+        "has to be given where the page depends on it).",
     )
     parser.add_argument(
         "--database",
@@ -175,11 +176,6 @@ class Opened:
         self.acked = "" if self.finding is None else _acked(self.finding, context.using)
         self.calling = Calling.here()
         self.supervisor = options["supervisor"]
-        if self.supervisor and self.supervisor not in page.matter.supervisors:
-            known = ", ".join(page.matter.supervisors)
-            raise CommandError(
-                f"{page.name} says nothing of {self.supervisor}. It is for: {known}.", returncode=2
-            )
         vendor = _vendor(context.using)
         self.database = options["database"] or vendor
         evidence = self.finding.evidence if self.finding else self._live()
@@ -262,6 +258,10 @@ class Opened:
             join(styled(f"{name:<9}", DIM), f"not known ({why}): --set {name}=...")
             for name, why in self.values.missing.items()
         ]
+        if self.supervisor and self.supervisor not in self.page.matter.supervisors:
+            known = ", ".join(self.page.matter.supervisors)
+            line = f"The page has nothing for {self.supervisor} alone; it knows: {known}."
+            lines.append(styled(line, WARN))
         if not self.calling.as_written:
             lines.append(
                 join(styled(f"{'where':<9}", DIM), f"cd {shell_word(self.calling.folder)}")
