@@ -12,7 +12,7 @@ A crash between the act and the commit of its entry leaves an act without a trac
 on different servers. ``task_finished`` is sent by nobody for a task that is failed here.
 
 Events: ``task.requeued``, ``task.failed``, ``task.quarantined``, ``rescue.error``,
-``rescue.undeclared``.
+``rescue.undeclared``, ``tasks.overdue``.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class Report:
 
     acts: list[LedgerEntry] = field(default_factory=list)
     unconfirmed: list[tuple[str, Lost]] = field(default_factory=list)  # with the alias
+    enqueued: int = 0  # scheduled tasks that were due, and that nobody put into their queue
     errors: list[str] = field(default_factory=list)
     waited: float = 0.0
 
@@ -76,7 +77,24 @@ def make(errand: Errand) -> Report:
         waiting = {alias for alias, _ in soon}
         _look([each for each in places if each.alias in waiting], errand, report)
         report.waited = now() - began
+    if not errand.dry_run:
+        for adapter in places:
+            _enqueue_overdue(adapter, report)
     return report
+
+
+def _enqueue_overdue(adapter: Adapter, report: Report) -> None:
+    try:
+        number = adapter.enqueue_overdue()
+    except Unreachable:  # which the look has told
+        return
+    except Exception as error:
+        report.errors.append(f"{adapter.alias}: {type(error).__name__}: {error}")
+        logger.exception("rescue.error", backend=adapter.alias)
+        return
+    if number:
+        logger.warning("tasks.overdue", backend=adapter.alias, tasks=number)
+        report.enqueued += number
 
 
 def _sleep_until(moment: float, errand: Errand) -> None:

@@ -45,6 +45,7 @@ def rescue(given: Pass) -> Report:
         "rescued": len(made.acts) + len(others.acts),
         "dead_processes": made.ended,
         "unregistered": made.unregistered,
+        "enqueued": others.enqueued,
         "waited": round(made.waited + others.waited, 3),
     }
     locked = (f"task {each} is locked" for each in made.locked)

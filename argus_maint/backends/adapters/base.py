@@ -269,6 +269,10 @@ class Adapter:
         """
         raise NotImplementedError
 
+    def enqueue_overdue(self) -> int:
+        """Put scheduled tasks that are due, and that nobody else will, into their queue."""
+        return 0
+
     def prune(self, order: PruneOrder) -> Pruned:
         """Delete finished tasks past their retention, in bounded steps."""
         raise NotImplementedError

@@ -19,6 +19,7 @@ from tests.lab import Lab, until
 HERE = "tests.backends.adapters"
 WORLDS = {
     "database": f"{HERE}.world_database.DatabaseWorld",
+    "redis": f"{HERE}.world_redis.RedisWorld",
     "rq": f"{HERE}.world_rq.RQWorld",
 }
 POLICIES = {

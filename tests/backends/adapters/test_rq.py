@@ -13,7 +13,6 @@ import pytest
 from argus_maint.backends.adapters.rq import fleet, processes
 from argus_maint.exceptions import WorkerLost
 from argus_maint.models import LedgerEntry
-from tests.backends.adapters.rescuing import rescue
 from tests.backends.adapters.rq_help import (
     FAILED,
     entry,
@@ -53,7 +52,7 @@ def test_what_a_kill_leaves_and_what_it_does_not(rq: RQWorld, tmp_path: Path) ->
 
     until(found, 100, "the abandoned task")
     print(f"first seen after {seen['first']:.0f} s, certain after {seen['certain']:.0f} s")
-    assert [act.action for act in rescue(rq.adapter)] == ["requeued"]
+    assert [act.action for act in rq.rescue()] == ["requeued"]
     # A worker that starts does rq's maintenance: it fails the task that its horse still runs.
     rq.worker("next")
     until(lambda: rq.status(both) == "SUCCESSFUL", 60)
@@ -76,7 +75,7 @@ def test_a_horse_that_is_killed_is_a_loss_with_its_signal(rq: RQWorld, tmp_path:
     assert (lost.verdict, lost.exit_signal, lost.attempt) == ("exited", "SIGKILL", 1)
     assert lost.task_path == "tests.tasks.append"
     assert lost.confirms_in == 0
-    rescue(rq.adapter)
+    rq.rescue()
     until(lambda: len(began(out, "x")) == 2, what="the second attempt")
     os.kill(began(out, "x")[1], signal.SIGKILL)
     until(lambda: rq.status(task_id) == "FAILED")
@@ -208,7 +207,7 @@ def test_a_task_that_was_taken_and_not_begun(
     (lost,) = rq.adapter.lost()
     assert 50 < lost.confirms_in <= 60
     monkeypatch.setattr("argus_maint.backends.adapters.rq.losses.STUCK", 0.0)
-    assert [act.action for act in rescue(rq.adapter)] == ["requeued"]
+    assert [act.action for act in rq.rescue()] == ["requeued"]
     rq.worker()
     until(lambda: rq.status(task_id) == "SUCCESSFUL")
 

@@ -14,7 +14,6 @@ from django.db import connections
 from argus_maint.exceptions import TaskQuarantined, WorkerLost
 from argus_maint.models import LedgerEntry
 from tests import tasks
-from tests.backends.adapters.rescuing import rescue
 from tests.backends.adapters.rq_help import (
     FAILED,
     adapter,
@@ -85,7 +84,7 @@ def test_the_return_value_is_that_of_the_attempt_that_ended(rq: RQWorld, tmp_pat
     horse = rq.horse(worker)
     until(lambda: rq.status(task_id) == "RUNNING")
     os.kill(horse, signal.SIGKILL)
-    until(lambda: rescue(rq.adapter))
+    until(lambda: rq.rescue())
     gate.touch()
     until(lambda: rq.status(task_id) == "SUCCESSFUL")
     assert rq.adapter.backend.get_result(task_id).return_value == "found"
