@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
+from argus_maint.backends.adapters.base import Worker
 from argus_maint.exceptions import JobError
-from argus_maint.jobs import foreign, passes
+from argus_maint.jobs import detect, foreign, passes
 from argus_maint.jobs.foreign import Errand
 from argus_maint.models import LedgerEntry
 from argus_maint.policy import rescue_policy
@@ -212,6 +213,21 @@ def test_status_has_their_queues_and_workers(folder: Path) -> None:
     assert (queue["queue"], queue["ready"], queue["running"], queue["workers"]) == ("bulk", 1, 1, 0)
     (other,) = document["other_backends"]
     assert [(each["name"], each["alive"]) for each in other["workers"]] == [("w7", False)]
+
+
+def test_a_dead_worker_with_nothing_in_its_place_is_a_finding(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.put(folder, "b", "RUNNING", queue="bulk", worker="w7")
+    (found,) = detect.observe("default", codes=["DeadWorker"]).observations
+    assert (found.object, found.evidence["backend"]) == ("w7@far", "shelf")
+    assert found.summary.endswith(
+        "died (no dust on it), nothing in its place: manage.py work_shelf"
+    )
+    look = shelf.Shelf.workers
+    successor = Worker("w8", "far", 8, alive=True)
+    monkeypatch.setattr(shelf.Shelf, "workers", lambda self: [*look(self), successor])
+    assert detect.observe("default", codes=["DeadWorker"]).observations == []
 
 
 def test_status_says_which_does_not_answer(tmp_path: Path) -> None:

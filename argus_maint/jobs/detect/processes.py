@@ -2,7 +2,8 @@
 
 - ``DeadWorker``: a supervisor that died within the hour, and nothing took its place: neither
   one of its name nor a newer one on its host; or one whose workers died ``deaths`` times
-  ``within`` that time; or processes that died with tasks in their memory (``detect.pools``).
+  ``within`` that time; or processes that died with tasks in their memory (``detect.pools``);
+  or workers of another backend that died, with none of it left alive on their host.
 - ``UnregisteredWorker``: tasks RUNNING under a worker that never registered, for ``seen``.
 - ``SchedulerDown``: a scheduler died within a day, and none is alive.
 """
@@ -18,6 +19,7 @@ from argus_maint.jobs.detect.pools import WANTED, dead_pools
 from argus_maint.models import Process
 from argus_maint.observe import schedulers
 from argus_maint.observe.census import Running
+from argus_maint.observe.others import Other
 from argus_maint.observe.picture import count
 from argus_maint.observe.screen import span
 from argus_maint.observe.status import has_heir, living_supervisors
@@ -41,6 +43,27 @@ def dead_workers(look: Look) -> Iterator[Observation]:
             evidence = {**_evidence(deaths[0]), "deaths": len(deaths)}
             yield Observation("DeadWorker", place, summary, evidence)
     yield from dead_pools(look)
+    for other in look.status.others:
+        yield from _dead_of(other)
+
+
+def _dead_of(other: Other) -> Iterator[Observation]:
+    """One for each host on which workers of another backend died, and none is alive."""
+    manned = {each.host for each in other.workers if each.alive}
+    dead = {each.host: each for each in other.workers if each.alive is False}
+    for host, each in sorted(dead.items()):
+        if host in manned or not other.worker_command:  # a pool is told of by ``detect.pools``
+            continue
+        summary = f"{each.name} on {host} of backend {other.alias} died ({each.evidence}), "
+        summary += f"nothing in its place: {other.worker_command}"
+        evidence = {
+            "worker": each.name,
+            "host": host,
+            "pid": each.pid,
+            "backend": other.alias,
+            "queue": ",".join(each.queues),
+        }
+        yield Observation("DeadWorker", f"{each.name}@{host}", summary, evidence)
 
 
 def _gone(look: Look) -> list[Process]:
