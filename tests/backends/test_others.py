@@ -18,7 +18,7 @@ from argus_maint.models import LedgerEntry
 from argus_maint.policy import rescue_policy
 from tests import rows
 from tests.backends import shelf
-from tests.commands.calls import as_json, maint
+from tests.commands.calls import as_json, maint, wrong
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -165,6 +165,17 @@ def test_the_command_tells_of_them(folder: Path) -> None:
     assert (act["task_id"], act["backend"], act["action"]) == ("Zebra7", "shelf", "requeued")
     shelf.put(folder, "Yak", certain_at=time.time() + 60)
     assert "1 task of other backends may be lost" in maint("rescue", "--no-wait")
+
+
+def test_its_history_is_found_by_its_whole_id(folder: Path) -> None:
+    key = "zebraYakXylophoneWolf0123456789ab"
+    shelf.put(folder, key)
+    maint("rescue")
+    assert key in maint("history")
+    out = maint("history", "--task", key)
+    assert out.startswith(f"{key}  tests.tasks.sleep  queue default")
+    assert "see backend shelf" in out and "no dust on it" in out
+    assert "It must be the whole id" in wrong("history", "--task", key[:-1])
 
 
 # -- prune ------------------------------------------------------------------------------

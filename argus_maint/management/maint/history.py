@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.utils import timezone
 from rich.text import Text
 
 from argus_maint.backends import search
+from argus_maint.backends.adapters.base import ledger_id
 from argus_maint.backends.database import READY
 from argus_maint.dbtime import db_now
 from argus_maint.jobs.targets import RIVALS, ambiguous
@@ -53,13 +55,22 @@ examples:
 exit status: 0 it could look; 1 it could not, or no such task; 2 wrong arguments"""
 
 
+def _task(text: str) -> str:
+    """An id or its beginning; ids of other backends may be any word."""
+    whole = re.fullmatch(r"[\w-]{20,64}", text, re.ASCII) and not re.fullmatch(
+        r"[\da-fA-F-]+", text
+    )
+    return text if whole else str(task_id(text))
+
+
 def add_arguments(parser: Arguments) -> None:
     """Options of this subcommand."""
     parser.add_argument(
         "--task",
-        type=task_id,
+        type=_task,
         metavar="ID",
-        help="Only this task, by its id or the beginning of it; shows the full evidence.",
+        help="Only this task, by its id or the beginning of it; of another backend than the "
+        "task table by its whole id. Shows the full evidence.",
     )
     parser.add_argument(
         "--since", type=age, metavar="AGE", help="Only the last 10m, 2h or 7d, for example."
@@ -163,6 +174,11 @@ def _show_acts(context: Context, options: dict[str, Any], since: datetime | None
 
 def _resolve(token: str, using: str) -> Any:
     """The task that is meant: one of the ledger's, or one that is still in the table."""
+    if not re.fullmatch(r"[\da-fA-F]+", token):
+        other = ledger_id(token)
+        if not LedgerEntry.objects.using(using).filter(task_id=other).exists():
+            raise CommandError(f"The ledger has no task {token}. It must be the whole id.")
+        return other
     found = dict(history.tasks_with_prefix(token, using, RIVALS + 1))
     rows = search.by_prefix(token, using, RIVALS + 1)
     found |= {row.attempt.task_id: row.attempt.task_path for row in rows}
@@ -187,7 +203,7 @@ def page(entries: list[LedgerEntry], more: bool, using: str, width: int | None) 
     rows: list[list[Cell]] = [
         [
             moment(entry.acted_at),
-            *act_cells(entry, short[entry.task_id]),
+            *act_cells(entry, entry.task_key or short[entry.task_id]),
             entry.noticed_by,
             _shortened(why_of(entry)),
         ]
@@ -217,11 +233,14 @@ def _shortened(text: str) -> str:
 
 def _in_full(now: Present | None, entries: list[LedgerEntry]) -> list[Text]:
     """What the task is now, then each act on it."""
+    key = entries[0].task_key if entries else ""
     told: Any = now.row.attempt if now is not None else entries[0] if entries else None
     if told is None:
         return [styled("nothing on record for this task", DIM)]
-    lines = [join(styled(str(told.task_id), HEAD), f"  {told.task_path}  queue {told.queue_name}")]
-    lines += _now(now) if now is not None else [_fact("now", "gone: its row was deleted")]
+    name = styled(key or str(told.task_id), HEAD)
+    lines = [join(name, f"  {told.task_path}  queue {told.queue_name}")]
+    gone = f"see backend {told.backend_name}" if key else "gone: its row was deleted"
+    lines += _now(now) if now is not None else [_fact("now", gone)]
     if not entries:
         lines += [Text(), styled("nothing on record: nobody had to act on it", DIM)]
     for entry in entries:
