@@ -45,6 +45,10 @@ class Pigeons(Adapter):
         """One was seen, and does not fly any more."""
         return [Worker("homer", "loft", 7, ("air",), LONG_AGO, False, "shot down", "letter-1")]
 
+    def counters(self) -> dict[str, int]:
+        """Those that left from here."""
+        return {"enqueued": 1200}
+
     def warnings(self) -> list[str]:
         """What a site should know."""
         return ["hawks"]
@@ -124,9 +128,11 @@ def test_a_look_asks_each_one_that_can_tell() -> None:
     assert found["default"]["workers"] == []
     assert found["loft"]["queues"][0]["failed"] == 3
     assert found["loft"]["workers"][0]["alive"] is False
-    assert found["gone"] == {"trouble": None, "queues": None, "workers": None}
+    assert found["loft"]["signals"] == {"enqueued": 1200}
+    assert found["gone"] == {"trouble": None, "queues": None, "workers": None, "signals": {}}
     text = maint("backends", "loft", "--look")
-    assert re.search(r"~2h0\dm", text) and "shot down" in text and "\x1b" not in text
+    assert re.search(r"~2h0\dm", text) and "shot down" in text
+    assert "signals seen in this site's processes: 1,200 enqueued" in text and "\x1b" not in text
     assert "  workers: none\n" in maint("backends", "default", "--look")
 
 

@@ -247,6 +247,10 @@ class Adapter:
         """Its workers, the dead ones that it still knows included."""
         raise NotImplementedError
 
+    def counters(self) -> dict[str, int]:
+        """Signals of its tasks that were seen in processes of this site, by event, if counted."""
+        return {}
+
     def lost(self) -> list[Lost]:
         """Tasks whose worker is dead, and those of which that may yet turn out."""
         raise NotImplementedError

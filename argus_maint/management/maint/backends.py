@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, TypeVar
 
@@ -56,6 +56,7 @@ class Seen:
 
     queues: list[Queue] | None = None
     workers: list[Worker] | None = None
+    signals: dict[str, int] = field(default_factory=dict)
     trouble: str = ""
 
 
@@ -92,6 +93,7 @@ def look(adapter: Adapter) -> Seen:
         return Seen(
             _asked(adapter.supports_stats, adapter.queues),
             _asked(adapter.supports_liveness, adapter.workers),
+            adapter.counters(),
         )
     except Unreachable as error:
         return Seen(trouble=str(error))
@@ -153,6 +155,7 @@ def _seen(seen: Seen) -> dict[str, Any]:
     return {
         "trouble": seen.trouble or None,
         "queues": None if seen.queues is None else [_queue(each) for each in seen.queues],
+        "signals": seen.signals,
         "workers": None if seen.workers is None else [_worker(each) for each in seen.workers],
     }
 

@@ -158,6 +158,9 @@ def _now(seen: Seen, width: int | None) -> list[Text]:
             lines.append(styled(f"  {what}s: none", DIM))
         else:
             lines += table(QUEUE if what == "queue" else WORKER, rows, width)
+    if seen.signals:
+        counted = ", ".join(f"{number:,} {event}" for event, number in sorted(seen.signals.items()))
+        lines.append(Text(f"  signals seen in this site's processes: {counted}"))
     return lines
 
 

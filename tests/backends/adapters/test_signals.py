@@ -133,7 +133,7 @@ def test_a_cloud_is_its_providers() -> None:
     assert set(cloud.why_not) == set(CAPABILITIES)
     assert all("the provider's" in why for why in cloud.why_not.values())
     assert "dead-letter" in cloud.warnings()[0]
-    assert cloud.counters() == {}  # type: ignore[attr-defined]
+    assert cloud.counters() == {}
 
 
 def test_that_package_sends_no_signal_of_its_own() -> None:
