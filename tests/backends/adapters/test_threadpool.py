@@ -121,7 +121,12 @@ def look() -> list[str]:
 @pytest.mark.parametrize("alias", ["threads", "processes"])
 def test_a_process_says_what_its_pool_holds(pool: Callable[..., Pool], alias: str) -> None:
     pool(alias, tasks=8, short=2, failing=1)
-    queue = until(lambda: only(alias) if only(alias).counts.ready else None)
+
+    def busy() -> Queue | None:
+        now = only(alias)
+        return now if now.counts.ready and now.counts.running >= 2 else None
+
+    queue = until(busy)
     # A pool of processes counts as running what it has handed over: its two, and up to three.
     assert 2 <= queue.counts.running <= 5 and queue.counts.ready == 8 - queue.counts.running
     assert (queue.finished, queue.failed) == (2, 1)
