@@ -69,6 +69,7 @@ def test_the_demo_shows_that_every_task_ended_once(tmp_path: Path) -> None:
     play.assert_nothing_left()
 
 
+@pytest.mark.slow
 def test_the_demo_exits_1_and_says_why_when_a_task_does_not_come_back(tmp_path: Path) -> None:
     play = Play(tmp_path, ARGUS_MAINT_DEMO_RESCUE='{"on_lost": "fail"}')
     status, output = play.end()

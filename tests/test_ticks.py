@@ -222,6 +222,7 @@ def walk(schedule: Schedule, begin: datetime, end: datetime) -> list[datetime]:
 )
 # Three that cronsim alone gets wrong: that night's tick overlooked, one tick too many or
 # too few, and a search without an end.
+@pytest.mark.slow
 @example("30 2 * * *", clock_change("Europe/Oslo", 2024, 10), (-600, 1200), [1800, 3600], 5)
 @example("*/15 0 * * *", clock_change("Australia/Lord_Howe", 2023, 9), (-600, 1200), [0], 5)
 @example("* 2 * * *", clock_change("Pacific/Chatham", 2025, 4), (-600, 1200), [0], 5)

@@ -311,6 +311,7 @@ def _read(descriptor: int) -> bytes:
         return b""
 
 
+@pytest.mark.slow
 def test_where_routers_send_the_task_table_elsewhere_it_is_pruned_there(
     lab: Lab, tmp_path: Path
 ) -> None:

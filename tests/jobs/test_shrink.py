@@ -61,6 +61,7 @@ print(len(waits), max(waits))
 """
 
 
+@pytest.mark.slow
 def test_the_file_shrinks_in_bounded_steps_while_another_process_writes() -> None:
     with auto_vacuum(2) as path:
         _pruned()
@@ -100,6 +101,7 @@ def test_what_min_size_allows_stays_free_for_new_rows() -> None:
         assert _acts(_run(min_size="2M"), "incremental_vacuum") == []
 
 
+@pytest.mark.slow
 def test_a_pass_stops_in_time_and_the_next_one_goes_on() -> None:
     with auto_vacuum(2):
         _pruned()
@@ -142,6 +144,7 @@ def test_a_dry_run_says_how_much_it_would_give_back() -> None:
         assert path.stat().st_size == before
 
 
+@pytest.mark.slow
 def test_without_auto_vacuum_it_says_what_a_person_can_do_and_that_works(tmp_path: Path) -> None:
     with auto_vacuum(0) as path:
         _pruned(8000)

@@ -46,6 +46,7 @@ def test_a_field_survives_being_written_again(text: str) -> None:
     assert parse(f"{cron_field(minutes, 0, 59)} * * * *").minutes == minutes
 
 
+@pytest.mark.slow
 def test_ours_systemd_and_cronsim_agree() -> None:
     """A sample of what benchmarks.calendars does with 10,000."""
     tools.need("systemd-analyze", "systemd")
