@@ -46,10 +46,11 @@ def _fire(name: str) -> None:
 
     from argus_maint.conf import get_settings
     from argus_maint.jobs import watcher
+    from argus_maint.jobs.errand import Errand
 
     job, runner = get_settings().jobs[name], _runner()
     try:
-        watcher.make_sure(watcher.Errand(runner.using, runner.member.name), {name})
+        watcher.make_sure(Errand(runner.using, runner.member.name), {name})
         runner.take_over({name: job})
         runner.fire(job)
         _whole().beat()

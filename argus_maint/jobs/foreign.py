@@ -18,7 +18,6 @@ Events: ``task.requeued``, ``task.failed``, ``task.quarantined``, ``rescue.error
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from django.utils.module_loading import import_string
@@ -28,6 +27,7 @@ from argus_maint.backends.adapters.base import Adapter, Lost, Unreachable, entry
 from argus_maint.backends.database import losses
 from argus_maint.clock import now
 from argus_maint.conf import Policy
+from argus_maint.jobs.errand import Errand
 from argus_maint.jobs.policies import decide, policy_of
 from argus_maint.log import get_logger
 from argus_maint.models import DeclaredPolicy, LedgerEntry
@@ -37,17 +37,6 @@ logger = get_logger(__name__)
 LONGEST = 120.0  # seconds that a pass waits for what cannot be told yet
 TICK = 0.25  # seconds between reports of how long it will still take
 AFTER = 0.2  # seconds past the moment at which it can be told
-
-
-@dataclass(frozen=True, slots=True)
-class Errand:
-    """What to do. ``progress(left, total)`` is told, in seconds, how the wait goes."""
-
-    using: str
-    noticed_by: str
-    dry_run: bool = False
-    wait: bool = True
-    progress: Callable[[float, float], object] = lambda left, total: None
 
 
 @dataclass(slots=True)

@@ -37,10 +37,11 @@ class Pass:
 def rescue(given: Pass) -> Report:
     """Give back the tasks of dead workers; wait for what needs confirmation."""
     from argus_maint.jobs import foreign, watcher
+    from argus_maint.jobs.errand import Errand
 
-    errand = watcher.Errand(given.using, given.noticed_by, progress=given.go_on)
+    errand = Errand(given.using, given.noticed_by, progress=given.go_on)
     made = watcher.make(errand)
-    others = foreign.make(foreign.Errand(given.using, given.noticed_by, progress=given.go_on))
+    others = foreign.make(errand)
     report = {
         "rescued": len(made.acts) + len(others.acts),
         "dead_processes": made.ended,

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable, Container
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 from django.db import Error
@@ -26,6 +26,7 @@ from argus_maint.clock import now
 from argus_maint.conf import get_settings
 from argus_maint.database import discard
 from argus_maint.jobs import foreign, rescue
+from argus_maint.jobs.errand import Errand
 from argus_maint.jobs.rescue import Report, View
 from argus_maint.models import LedgerEntry, Process
 from argus_maint.scheduling import ledger
@@ -36,17 +37,6 @@ from argus_maint.workers.liveness import Watch
 WAIT = 1.0  # seconds for any lock
 TICK = 0.25  # seconds between reports of how long it will still take
 PATIENCE = 2.0  # leases after which what is not confirmed is left to others
-
-
-@dataclass(frozen=True, slots=True)
-class Errand:
-    """What to do. ``progress(left, total)`` is told, in seconds, how the wait goes."""
-
-    using: str
-    noticed_by: str
-    dry_run: bool = False
-    wait: bool = True
-    progress: Callable[[float, float], None] = lambda left, total: None
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from django.test import override_settings
 from argus_maint.backends.adapters.base import Worker
 from argus_maint.exceptions import JobError
 from argus_maint.jobs import detect, foreign, passes
-from argus_maint.jobs.foreign import Errand
+from argus_maint.jobs.errand import Errand
 from argus_maint.models import LedgerEntry
 from argus_maint.policy import rescue_policy
 from tests import rows

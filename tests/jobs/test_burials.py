@@ -11,7 +11,7 @@ from django_tasks_db.models import DBTaskResult
 from argus_maint.backends import database
 from argus_maint.jobs import burials, watcher
 from argus_maint.jobs.burials import WrongProcess
-from argus_maint.jobs.watcher import Errand
+from argus_maint.jobs.errand import Errand
 from argus_maint.models import Act, LedgerEntry, Process
 from argus_maint.observe import status
 from tests import rows

@@ -11,7 +11,7 @@ from django.db import connection
 from django.test import override_settings
 
 from argus_maint.jobs import watcher
-from argus_maint.jobs.watcher import Errand
+from argus_maint.jobs.errand import Errand
 from argus_maint.models import LedgerEntry, Process, Sighting
 from argus_maint.observe.census import take
 from argus_maint.workers import registry

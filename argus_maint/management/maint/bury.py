@@ -9,7 +9,8 @@ from rich.text import Text
 
 from argus_maint.jobs import burials, watcher
 from argus_maint.jobs.burials import Grave, WrongProcess
-from argus_maint.jobs.watcher import Errand, Rescue
+from argus_maint.jobs.errand import Errand
+from argus_maint.jobs.watcher import Rescue
 from argus_maint.management.maint.arguments import Arguments, add_json, name, reason
 from argus_maint.management.maint.context import Context
 from argus_maint.management.maint.naming import wrong

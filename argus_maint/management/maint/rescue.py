@@ -9,7 +9,8 @@ from typing import Any
 from rich.text import Text
 
 from argus_maint.jobs import foreign, watcher
-from argus_maint.jobs.watcher import Errand, Rescue
+from argus_maint.jobs.errand import Errand
+from argus_maint.jobs.watcher import Rescue
 from argus_maint.management.maint.arguments import Arguments, add_json
 from argus_maint.management.maint.bar import shown
 from argus_maint.management.maint.context import Context, term_is_an_interrupt
@@ -91,7 +92,7 @@ def _others(using: str, options: dict[str, Any], tell: Callable[..., None]) -> f
         tell(what, total - left, total, f"{left:.0f} s left")
 
     return foreign.make(
-        foreign.Errand(
+        Errand(
             using, operator(), options["dry_run"], wait=not options["no_wait"], progress=progress
         )
     )

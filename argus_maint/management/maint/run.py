@@ -95,8 +95,9 @@ def run_due(context: Context, jobs: list[Job]) -> list[Run]:
     with term_is_an_interrupt(), runner.member.beating():
         if lost:
             from argus_maint.jobs import watcher
+            from argus_maint.jobs.errand import Errand
 
-            watcher.make_sure(watcher.Errand(context.using, operator()), mine)
+            watcher.make_sure(Errand(context.using, operator()), mine)
             runs += runner.take_over(mine)
         for job in due:
             runs += runner.fire(job)

@@ -15,6 +15,7 @@ from django.test import override_settings
 from argus_maint.backends.adapters import adapters
 from argus_maint.exceptions import TaskDiscarded, WorkerLost
 from argus_maint.jobs import foreign
+from argus_maint.jobs.errand import Errand
 from argus_maint.models import LedgerEntry
 from tests import tasks
 from tests.backends.adapters.conftest import Broker
@@ -93,7 +94,7 @@ def test_the_job_rescue_acts_by_policy(
 ) -> None:
     task_id, _ = killed(world, file)
     with override_settings(ARGUS_MAINT={"RESCUE": {"*": policy}}):
-        report = foreign.make(foreign.Errand("default", "test"))
+        report = foreign.make(Errand("default", "test"))
     assert [(each.action, each.losses) for each in report.acts] == [(action, 1)]
     assert report.errors == [] and world.status(task_id) == status
 

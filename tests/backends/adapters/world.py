@@ -16,6 +16,7 @@ from typing import Any
 from argus_maint.backends.adapters import adapters
 from argus_maint.backends.adapters.base import Adapter, PruneOrder
 from argus_maint.jobs import foreign
+from argus_maint.jobs.errand import Errand
 from argus_maint.models import LedgerEntry
 from argus_maint.retention import Retention
 from tests import tasks
@@ -60,7 +61,7 @@ class World(ABC):
 
     def rescue(self) -> list[LedgerEntry]:
         """One pass over the tasks of dead workers, by the policies of the setting."""
-        return foreign.make(foreign.Errand("default", "test", wait=False)).acts
+        return foreign.make(Errand("default", "test", wait=False)).acts
 
     def prune(self, retention: Retention) -> int:
         """How many tasks went that were past it."""
