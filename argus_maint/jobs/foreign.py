@@ -23,7 +23,14 @@ from dataclasses import dataclass, field, replace
 from django.utils.module_loading import import_string
 
 from argus_maint.backends.adapters import adapters
-from argus_maint.backends.adapters.base import Adapter, Lost, Unreachable, entry_of, ledger_id
+from argus_maint.backends.adapters.base import (
+    Adapter,
+    Lost,
+    Unreachable,
+    entry_of,
+    in_one_line,
+    ledger_id,
+)
 from argus_maint.backends.database import losses
 from argus_maint.clock import now
 from argus_maint.conf import Policy
@@ -78,7 +85,7 @@ def _enqueue_overdue(adapter: Adapter, report: Report) -> None:
     except Unreachable:  # which the look has told
         return
     except Exception as error:
-        report.errors.append(f"{adapter.alias}: {type(error).__name__}: {error}")
+        report.errors.append(f"{adapter.alias}: {in_one_line(error)}")
         logger.exception("rescue.error", backend=adapter.alias)
         return
     if number:
@@ -98,12 +105,10 @@ def _look(places: list[Adapter], errand: Errand, report: Report) -> None:
     for adapter in places:
         try:
             found = adapter.lost()
-        except Unreachable as error:
-            report.errors.append(f"{adapter.alias}: {error}")
-            continue
         except Exception as error:
-            report.errors.append(f"{adapter.alias}: {type(error).__name__}: {error}")
-            logger.exception("rescue.error", backend=adapter.alias)
+            report.errors.append(f"{adapter.alias}: {in_one_line(error)}")
+            if not isinstance(error, Unreachable):
+                logger.exception("rescue.error", backend=adapter.alias)
             continue
         for lost in found:
             if lost.confirms_in > 0:

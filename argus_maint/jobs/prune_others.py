@@ -13,7 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from argus_maint.backends.adapters import adapters
-from argus_maint.backends.adapters.base import Adapter, Pruned, PruneOrder, Unreachable
+from argus_maint.backends.adapters.base import (
+    Adapter,
+    Pruned,
+    PruneOrder,
+    Unreachable,
+    in_one_line,
+)
 from argus_maint.exceptions import JobStopped
 from argus_maint.jobs.prune import Order
 from argus_maint.log import get_logger
@@ -79,9 +85,8 @@ def _one(adapter: Adapter, order: Order, go_on: Callable[[], object], *, dry_run
         done.pruned = adapter.prune(wish)
     except JobStopped:
         raise
-    except Unreachable as error:
-        done.trouble = str(error)
     except Exception as error:
-        done.trouble = " ".join(f"{type(error).__name__}: {error}".split())
-        logger.exception("prune.error", backend=adapter.alias)
+        done.trouble = in_one_line(error)
+        if not isinstance(error, Unreachable):
+            logger.exception("prune.error", backend=adapter.alias)
     return done

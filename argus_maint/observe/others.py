@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from argus_maint.backends import adapters
-from argus_maint.backends.adapters.base import Adapter, Queue, Unreachable, Worker
+from argus_maint.backends.adapters.base import Adapter, Queue, Unreachable, Worker, in_one_line
 from argus_maint.log import get_logger
 from argus_maint.observe.history import iso
 
@@ -81,9 +81,8 @@ def _one(adapter: Adapter) -> Other:
     try:
         other.queues = adapter.queues() if adapter.supports_stats else []
         other.workers = adapter.workers() if adapter.supports_liveness else []
-    except Unreachable as error:
-        other.trouble = str(error)
     except Exception as error:  # a site's own adapter, or a library's surprise
-        other.trouble = " ".join(f"{type(error).__name__}: {error}".split())
-        logger.exception("backend.error", backend=adapter.alias)
+        other.trouble = in_one_line(error)
+        if not isinstance(error, Unreachable):
+            logger.exception("backend.error", backend=adapter.alias)
     return other

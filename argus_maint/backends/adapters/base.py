@@ -57,6 +57,13 @@ class Unreachable(Exception):
     """The backend's server does not answer, or will not let us in: one line, no secret."""
 
 
+def in_one_line(error: Exception) -> str:
+    """What went wrong with a backend: its adapter's own words, or what was raised."""
+    if isinstance(error, Unreachable):
+        return str(error)
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 @dataclass(frozen=True, slots=True)
 class Queue:
     """One queue. ``failed`` and ``finished`` (with success) are None where nobody keeps them."""

@@ -11,7 +11,7 @@ from django.db import Error
 
 from argus_maint.backend_checks import advice, missing_package
 from argus_maint.backends.adapters import adapters
-from argus_maint.backends.adapters.base import CAPABILITIES, Adapter, Queue, Unreachable, Worker
+from argus_maint.backends.adapters.base import CAPABILITIES, Adapter, Queue, Worker, in_one_line
 from argus_maint.backends.adapters.generic import Broken
 from argus_maint.database import in_plain_words
 from argus_maint.management.maint import backing
@@ -95,12 +95,10 @@ def look(adapter: Adapter) -> Seen:
             _asked(adapter.supports_liveness, adapter.workers),
             adapter.counters(),
         )
-    except Unreachable as error:
-        return Seen(trouble=str(error))
     except Error as error:
         return Seen(trouble=in_plain_words(error))
     except Exception as error:  # noqa: BLE001 - the adapter may be the site's own
-        return Seen(trouble=" ".join(f"{type(error).__name__}: {error}".split()))
+        return Seen(trouble=in_one_line(error))
 
 
 def _asked(supported: bool, question: Callable[[], Iterable[T]]) -> list[T] | None:
