@@ -35,9 +35,9 @@ from argus_maint.backends.database import losses
 from argus_maint.clock import now
 from argus_maint.conf import Policy
 from argus_maint.jobs.errand import Errand
-from argus_maint.jobs.policies import decide, policy_of
+from argus_maint.jobs.policies import decide, declared_by
 from argus_maint.log import get_logger
-from argus_maint.models import DeclaredPolicy, LedgerEntry
+from argus_maint.models import LedgerEntry
 from argus_maint.policy import declared_options, policy_for
 
 logger = get_logger(__name__)
@@ -167,10 +167,11 @@ def _policy(task_path: str, using: str) -> Policy:
 
     Where it cannot be imported it may be one that must not repeat, so it is failed.
     """
-    if DeclaredPolicy.objects.using(using).filter(task_path=task_path[:255]).exists():
-        return policy_of(task_path, using)
+    declared = declared_by(task_path, using)
+    if declared is not None:
+        return policy_for(task_path, declared)
     try:
         return policy_for(task_path, declared_options(import_string(task_path)))
     except Exception:
         logger.exception("rescue.undeclared", task=task_path)
-        return replace(policy_of(task_path, using), on_lost="fail")
+        return replace(policy_for(task_path), on_lost="fail")

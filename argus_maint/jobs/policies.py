@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from argus_maint.conf import Policy
 from argus_maint.exceptions import TaskQuarantined, WorkerLost
 from argus_maint.models import DeclaredPolicy, LedgerEntry
@@ -13,13 +15,17 @@ def policy_of(task_path: str, using: str) -> Policy:
 
     That is read from where its worker has written it: who rescues imports no task.
     """
-    declared = (
+    return policy_for(task_path, declared_by(task_path, using))
+
+
+def declared_by(task_path: str, using: str) -> dict[str, Any] | None:
+    """What a worker has written down that the task declares; None: no worker has."""
+    return (
         DeclaredPolicy.objects.using(using)
         .filter(task_path=task_path[:255])
         .values_list("options", flat=True)
         .first()
     )
-    return policy_for(task_path, declared)
 
 
 def decide(entry: LedgerEntry, policy: Policy) -> type | None:
