@@ -71,11 +71,15 @@ class Filter:
         return rows
 
     def matches(self, attempt: Attempt) -> bool:
-        """Whether a task is meant, letter by letter."""
+        """Whether a task of the table is meant, letter by letter."""
+        return self.meant(attempt.queue_name, attempt.backend_name, attempt.task_path)
+
+    def meant(self, queue: str, backend: str, path: str) -> bool:
+        """Whether any task is."""
         return (
-            self.queue in ("", attempt.queue_name)
-            and self.backend in ("", attempt.backend_name)
-            and (not self.pattern or fnmatchcase(attempt.task_path, self.pattern))
+            self.queue in ("", queue)
+            and self.backend in ("", backend)
+            and (not self.pattern or fnmatchcase(path, self.pattern))
         )
 
 

@@ -61,7 +61,7 @@ class Lever:
 class Result:
     """What became of one task, and why."""
 
-    task_id: uuid.UUID
+    task_id: uuid.UUID | str  # a word of its own on another backend than the task table
     task_path: str
     status: str  # before
     outcome: Outcome

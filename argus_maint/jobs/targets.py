@@ -1,6 +1,7 @@
 """Which tasks a person means: ids, beginnings of ids, or all that fit a description.
 
-Only ids are kept, at most ``MOST`` of them, so a description may fit any number.
+Only ids are kept, at most ``MOST`` of them, so a description may fit any number. Tasks of the
+table are named by the beginning of an id as well, those of other backends by all of it.
 Raises ``WrongTarget``, one line each, for what cannot be meant.
 """
 
@@ -9,20 +10,28 @@ from __future__ import annotations
 import re
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
 
 from django.db.models import QuerySet
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
 from argus_maint.backends import search
+from argus_maint.backends.adapters import adapters
+from argus_maint.backends.adapters.base import Adapter, Task, Unreachable, in_one_line
 from argus_maint.backends.database import FAILED, READY, Attempt
-from argus_maint.backends.search import Filter
+from argus_maint.backends.search import Filter, Row
 from argus_maint.exceptions import TaskDiscarded, TaskQuarantined
 from argus_maint.jobs.objections import path_of
+from argus_maint.log import get_logger
 from argus_maint.observe.census import Census
+
+logger = get_logger(__name__)
+T = TypeVar("T")
 
 MOST = 100_000  # tasks of one run
 SHORTEST = 4  # hex digits
@@ -33,22 +42,47 @@ class WrongTarget(Exception):
     """What was asked for names no task, or more than one. The text may have several lines."""
 
 
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A task of a backend that keeps its tasks elsewhere than in the task table."""
+
+    adapter: Adapter
+    task_id: str
+
+
 @dataclass(slots=True)
 class Targets:
-    """The tasks that are meant."""
+    """The tasks that are meant. ``troubles`` are backends that could not be asked."""
 
     ids: list[uuid.UUID] = field(default_factory=list)
+    elsewhere: list[Elsewhere] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)  # what they are, for a question
     more: bool = False  # there are more than ``MOST``
 
+    def __len__(self) -> int:
+        return len(self.ids) + len(self.elsewhere)
+
     def add(self, attempt: Attempt, note: str = "") -> bool:
         """Add one; False when there is no room."""
-        if len(self.ids) >= MOST:
-            self.more = True
-            return False
-        self.ids.append(attempt.task_id)
-        self.kinds[f"{attempt.task_path} ({note})" if note else attempt.task_path] += 1
-        return True
+        if self._room():
+            self.ids.append(attempt.task_id)
+            self._count(attempt.task_path, note)
+        return not self.more
+
+    def add_elsewhere(self, adapter: Adapter, task: Task) -> bool:
+        """As ``add``."""
+        if self._room():
+            self.elsewhere.append(Elsewhere(adapter, task.handle.task_id))
+            self._count(task.handle.task_path, task.error.rpartition(".")[2])
+        return not self.more
+
+    def _room(self) -> bool:
+        self.more = self.more or len(self) >= MOST
+        return not self.more
+
+    def _count(self, path: str, note: str) -> None:
+        self.kinds[f"{path} ({note})" if note else path] += 1
 
 
 def hexdigits(token: str) -> str:
@@ -63,18 +97,86 @@ def hexdigits(token: str) -> str:
 
 def by_tokens(tokens: Sequence[str], using: str) -> Targets:
     """Tasks by ids or beginnings of ids; raises with one line for each that is wrong."""
-    targets, wrong = Targets(), []
-    for token in dict.fromkeys(hexdigits(token) for token in tokens):
-        rows = search.by_prefix(token, using, RIVALS + 1)
-        if not rows:
-            wrong.append(f"No task has an id that begins with {token}.")
-        elif len(rows) > 1:
+    targets, wrong, others = Targets(), [], Others(using)
+    for token in dict.fromkeys(tokens):
+        rows = _in_table(token, using)
+        if len(rows) > 1:
             wrong.append(ambiguous(token, [(r.attempt.task_id, r.attempt.task_path) for r in rows]))
-        elif rows[0].attempt.task_id not in targets.ids:
+        elif rows and rows[0].attempt.task_id not in targets.ids:
             targets.add(rows[0].attempt)
+        elif not rows and not others.add(token, targets):
+            wrong.append(others.none_of(token))
     if wrong:
         raise WrongTarget("\n".join(wrong))
     return targets
+
+
+def _in_table(token: str, using: str) -> list[Row]:
+    try:
+        return search.by_prefix(hexdigits(token), using, RIVALS + 1)
+    except ValueError:
+        return []
+
+
+class Others:
+    """The aliases of TASKS that keep their tasks elsewhere, asked for one task or for many."""
+
+    def __init__(self, using: str, alias: str = "") -> None:
+        self.adapters = [
+            each
+            for each in adapters(using)
+            if each.supports_tasks and not each.in_task_table and alias in ("", each.alias)
+        ]
+        self.troubles: list[str] = []
+
+    def add(self, task_id: str, targets: Targets) -> bool:
+        """Add the task of this id; False: nobody has it."""
+        self.troubles = []
+        spellings = [task_id]
+        if re.fullmatch(r"[\da-f]{32}", task_id):  # typed with dashes or without
+            spellings.append(str(uuid.UUID(task_id)))
+        for adapter in self.adapters:
+            for spelled in spellings:
+                task = self._asked(adapter, partial(_named, spelled))
+                if task is not None:
+                    targets.add_elsewhere(adapter, task)
+                    return True
+        return False
+
+    def none_of(self, token: str) -> str:
+        """The line for an id that nobody has."""
+        try:
+            line = f"No task has an id that begins with {hexdigits(token)}."
+        except ValueError as error:
+            line = f"{error}." if not self.adapters else f"No task has the id {token}."
+        if self.adapters:
+            names = ", ".join(each.alias for each in self.adapters)
+            line += f" On {names} only whole ids are looked for."
+        return line + "".join(f" Not asked: {each}." for each in self.troubles)
+
+    def of_status(self, status: str, wanted: Filter) -> Iterator[tuple[Adapter, Task]]:
+        """All of one status that ``wanted`` matches; who does not answer is a trouble."""
+        for adapter in self.adapters:
+            found = self._asked(adapter, lambda one: one.tasks(status, MOST)) or []
+            yield from ((adapter, each) for each in found if _is_meant(wanted, adapter, each))
+
+    def _asked(self, adapter: Adapter, ask: Callable[[Adapter], T]) -> T | None:
+        try:
+            return ask(adapter)
+        except Exception as error:
+            self.troubles.append(f"{adapter.alias}: {in_one_line(error)}")
+            if not isinstance(error, Unreachable):
+                logger.exception("backend.error", backend=adapter.alias)
+            return None
+
+
+def _named(task_id: str, adapter: Adapter) -> Task | None:
+    return adapter.task(task_id)
+
+
+def _is_meant(wanted: Filter, adapter: Adapter, task: Task) -> bool:
+    handle = task.handle
+    return wanted.meant(handle.queue_name, adapter.alias, handle.task_path)
 
 
 def ambiguous(token: str, rivals: Sequence[tuple[uuid.UUID, str]]) -> str:
@@ -86,22 +188,46 @@ def ambiguous(token: str, rivals: Sequence[tuple[uuid.UUID, str]]) -> str:
 
 def failed(using: str, wanted: Filter, since: float | None = None) -> Targets:
     """FAILED tasks, those of the last ``since`` seconds (host time) where given."""
-    after = timezone.now() - timedelta(seconds=since) if since is not None else None
-    return _all(search.finished(using, FAILED, since=after), wanted, with_exception=True)
+    after = _after(since)
+    targets = _all(search.finished(using, FAILED, since=after), wanted, with_exception=True)
+    return _and_elsewhere(targets, using, wanted, after)
 
 
 def unseen(using: str, wanted: Filter, since: float | None = None) -> Targets:
     """As ``failed``, without those that a person has given up or seen to."""
-    after = timezone.now() - timedelta(seconds=since) if since is not None else None
+    after, given_up = _after(since), path_of(TaskDiscarded)
     rows = search.finished(using, FAILED, since=after)
-    rows = rows.exclude(exception_class_path=path_of(TaskDiscarded))
-    return _all(rows, wanted, with_exception=True)
+    rows = rows.exclude(exception_class_path=given_up)
+    targets = _all(rows, wanted, with_exception=True)
+    return _and_elsewhere(targets, using, wanted, after, lambda error: error != given_up)
 
 
 def quarantined(using: str, wanted: Filter) -> Targets:
     """FAILED tasks that have lost too many workers. Reads the whole table."""
-    rows = search.finished(using, FAILED).filter(exception_class_path=path_of(TaskQuarantined))
-    return _all(rows, wanted)
+    poison = path_of(TaskQuarantined)
+    rows = search.finished(using, FAILED).filter(exception_class_path=poison)
+    return _and_elsewhere(_all(rows, wanted), using, wanted, None, lambda error: error == poison)
+
+
+def _after(since: float | None) -> datetime | None:
+    return timezone.now() - timedelta(seconds=since) if since is not None else None
+
+
+def _and_elsewhere(
+    targets: Targets,
+    using: str,
+    wanted: Filter,
+    after: datetime | None,
+    meant: Callable[[str], bool] = lambda error: True,
+) -> Targets:
+    """With the FAILED tasks of other backends, by their error."""
+    others = Others(using, wanted.backend)
+    for adapter, task in others.of_status(FAILED, wanted):
+        late = after is None or task.since is None or task.since >= after
+        if late and meant(task.error) and not targets.add_elsewhere(adapter, task):
+            break
+    targets.troubles += others.troubles
+    return targets
 
 
 def ready(using: str, wanted: Filter, older_than: float | None) -> Targets:

@@ -1,7 +1,8 @@
 """Which tasks there are, for ``maint tasks``: one line each, of every state.
 
-``gather`` returns ``Listed`` tasks, plain data. Unfinished tasks are found by index;
-a list of finished ones reads the whole table once.
+``gather`` returns ``Listed`` tasks, plain data, those of the task table first. Unfinished tasks
+are found by index; a list of finished ones reads the whole table once. Other backends are asked
+for as many as are wanted; who does not answer is in ``troubles``.
 
 States: ready, scheduled (READY, and not due yet), running, lost, unregistered, overdue,
 failed, quarantined (FAILED with TaskQuarantined), successful. Without one, all that have
@@ -10,19 +11,24 @@ not finished.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
 
 from argus_maint.backends import search
-from argus_maint.backends.database import FAILED, SUCCESSFUL, Attempt
+from argus_maint.backends.adapters import adapters
+from argus_maint.backends.adapters.base import Adapter, Task, Unreachable, in_one_line
+from argus_maint.backends.database import FAILED, READY, RUNNING, SUCCESSFUL, Attempt
 from argus_maint.backends.search import Filter, Row
 from argus_maint.exceptions import TaskQuarantined
+from argus_maint.log import get_logger
 from argus_maint.observe.census import Census, Running, label, take
 from argus_maint.observe.history import iso
 
+logger = get_logger(__name__)
+LOOKED = 10_000  # tasks of another backend that are looked at for those that are meant
 UNFINISHED = ("running", "lost", "unregistered", "overdue")
 STATES = ("ready", "scheduled", *UNFINISHED, "failed", "quarantined", "successful")
 QUARANTINED = f"{TaskQuarantined.__module__}.{TaskQuarantined.__qualname__}"
@@ -32,25 +38,31 @@ QUARANTINED = f"{TaskQuarantined.__module__}.{TaskQuarantined.__qualname__}"
 class Listed:
     """One line of the list."""
 
-    attempt: Attempt
+    task_id: str
+    task: str
+    queue: str
+    backend: str
+    attempt: int
+    worker_id: str
     state: str
     age: float | None  # seconds in this state; negative: seconds until it is due
     since: datetime | None
     worker: str
     exception: str = ""
     overdue: bool = False
+    in_table: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
         return {
-            "task_id": str(self.attempt.task_id),
+            "task_id": self.task_id,
             "state": self.state,
             "overdue": self.overdue,
-            "task": self.attempt.task_path,
-            "queue": self.attempt.queue_name,
-            "backend": self.attempt.backend_name,
-            "attempt": self.attempt.number,
-            "worker_id": self.attempt.owner,
+            "task": self.task,
+            "queue": self.queue,
+            "backend": self.backend,
+            "attempt": self.attempt,
+            "worker_id": self.worker_id,
             "since": iso(self.since),
             "age_approx": None if self.age is None else round(self.age, 3),
             "exception": self.exception or None,
@@ -63,6 +75,7 @@ class Listing:
 
     tasks: list[Listed]
     more: bool
+    troubles: list[str]
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form (``schemas/tasks.json``)."""
@@ -71,6 +84,7 @@ class Listing:
             "version": 1,
             "tasks": [each.as_dict() for each in self.tasks],
             "truncated": self.more,
+            "not_asked": self.troubles,
         }
 
 
@@ -93,7 +107,9 @@ def gather(
         if state == "quarantined":
             rows = rows.filter(exception_class_path=QUARANTINED)
         found += [_finished(row, now) for row in search.first(rows, wanted, most + 1)]
-    return Listing(found[:most], more=len(found) > most)
+    elsewhere = _Elsewhere(using, wanted, now, before, most + 1)
+    found += elsewhere.listed(state)
+    return Listing(found[:most], len(found) > most, elsewhere.troubles)
 
 
 def _running(using: str, wanted: Filter, state: str, older_than: float | None) -> list[Listed]:
@@ -112,19 +128,19 @@ def _of(each: Running, census: Census) -> Listed:
     if each.state == "unregistered":
         since = each.first_seen_at
         age = None if since is None else (census.taken_at - since).total_seconds()
-    return Listed(each.attempt, each.state, age, since, each.worker, overdue=bool(each.overdue))
+    return _row(each.attempt, each.state, age, since, each.worker, overdue=bool(each.overdue))
 
 
 def _ready(row: Row, now: datetime) -> Listed:
     if row.is_scheduled(now):
         assert row.run_after is not None
         wait = (now - row.run_after).total_seconds()
-        return Listed(row.attempt, "scheduled", wait, row.run_after, _last_worker(row))
-    return Listed(row.attempt, "ready", _age(row.enqueued_at, now), row.enqueued_at, "")
+        return _row(row.attempt, "scheduled", wait, row.run_after, _last_worker(row))
+    return _row(row.attempt, "ready", _age(row.enqueued_at, now), row.enqueued_at, "")
 
 
 def _finished(row: Row, now: datetime) -> Listed:
-    return Listed(
+    return _row(
         row.attempt,
         row.attempt.status.lower(),
         _age(row.finished_at, now),
@@ -134,9 +150,111 @@ def _finished(row: Row, now: datetime) -> Listed:
     )
 
 
+def _row(attempt: Attempt, *values: Any, **more: Any) -> Listed:
+    return Listed(
+        str(attempt.task_id),
+        attempt.task_path,
+        attempt.queue_name,
+        attempt.backend_name,
+        attempt.number,
+        attempt.owner,
+        *values,
+        **more,
+    )
+
+
 def _last_worker(row: Row) -> str:
     return label(row.attempt.owner)
 
 
 def _age(moment: datetime | None, now: datetime) -> float | None:
     return None if moment is None else max(0.0, (now - moment).total_seconds())
+
+
+class _Elsewhere:
+    """Tasks of the aliases that keep theirs elsewhere than in the task table."""
+
+    def __init__(
+        self, using: str, wanted: Filter, now: datetime, before: datetime | None, most: int
+    ) -> None:
+        self.wanted, self.now, self.before = wanted, now, before
+        # What is not meant is left out of what was read.
+        self.most = most if wanted == Filter(backend=wanted.backend) and not before else LOOKED
+        self.adapters = [
+            each
+            for each in adapters(using)
+            if not each.in_task_table and wanted.backend in ("", each.alias)
+        ]
+        self.troubles: list[str] = []
+
+    def listed(self, state: str) -> list[Listed]:
+        """Those of a state, or unfinished."""
+        found: list[Listed] = []
+        for adapter in self.adapters:
+            try:
+                found += [each for each in self._of(adapter, state) if self._is_meant(each)]
+            except Exception as error:
+                self.troubles.append(f"{adapter.alias}: {in_one_line(error)}")
+                if not isinstance(error, Unreachable):
+                    logger.exception("backend.error", backend=adapter.alias)
+        return found
+
+    def _of(self, adapter: Adapter, state: str) -> list[Listed]:
+        if state == "lost":
+            lost = adapter.lost() if adapter.supports_rescue else []
+            certain = [each for each in lost if each.confirms_in <= 0]
+            return [
+                self._row(adapter, Task(each, RUNNING, each.seen_at), "lost") for each in certain
+            ]
+        if state == "overdue":
+            late = {each.task_id for each in adapter.overlong()}
+            return [
+                replace(each, overdue=True)
+                for each in self._of(adapter, "running")
+                if each.task_id in late
+            ]
+        if not adapter.supports_tasks:
+            return []
+        most = LOOKED if state in ("ready", "scheduled", "quarantined") else self.most
+        tasks = [each for status in _STATUS.get(state, ()) for each in adapter.tasks(status, most)]
+        rows = [self._row(adapter, each, self._state(each)) for each in tasks]
+        if state == "quarantined":
+            return [each for each in rows if each.exception == QUARANTINED]
+        return [each for each in rows if state in ("", each.state)]
+
+    def _state(self, task: Task) -> str:
+        later = task.since is not None and task.since > self.now
+        return "scheduled" if task.status == READY and later else task.status.lower()
+
+    def _row(self, adapter: Adapter, task: Task, state: str) -> Listed:
+        handle, since = task.handle, task.since
+        age = None if since is None else (self.now - since).total_seconds()
+        return Listed(
+            handle.task_id,
+            handle.task_path,
+            handle.queue_name,
+            adapter.alias,
+            handle.attempt if task.status != READY else 0,
+            handle.worker,
+            state,
+            age if age is None or state == "scheduled" else max(0.0, age),
+            since,
+            handle.worker,
+            task.error,
+            in_table=False,
+        )
+
+    def _is_meant(self, each: Listed) -> bool:
+        late = self.before is None or (each.since is not None and each.since <= self.before)
+        return late and self.wanted.meant(each.queue, each.backend, each.task)
+
+
+_STATUS = {
+    "": (RUNNING, READY),
+    "running": (RUNNING,),
+    "ready": (READY,),
+    "scheduled": (READY,),
+    "failed": (FAILED,),
+    "quarantined": (FAILED,),
+    "successful": (SUCCESSFUL,),
+}

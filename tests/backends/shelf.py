@@ -20,6 +20,7 @@ from argus_maint.backends.adapters.base import (
     Pruned,
     PruneOrder,
     Queue,
+    Task,
     Unreachable,
     Worker,
     recorded,
@@ -42,7 +43,7 @@ class Shelf(Adapter):
 
     name = "shelf"
     worker_command = "manage.py work_shelf"
-    supports_stats = supports_liveness = supports_rescue = True
+    supports_stats = supports_liveness = supports_rescue = supports_tasks = True
     supports_requeue = supports_fail = supports_prune = True
     why_not = {"fence": "a file is written by whoever comes last"}
 
@@ -76,28 +77,41 @@ class Shelf(Adapter):
         ]
 
     def lost(self) -> list[Lost]:
-        return [
-            Lost(
-                each["id"],
-                each["path"],
-                each["queue"],
-                each["attempt"],
-                each["worker"],
-                LedgerEntry.Verdict.EXPIRED.value,
-                "no dust on it",
-                "far",
-                confirms_in=max(0.0, each.get("certain_at", 0) - time.time()),
-                token=each,
-            )
-            for each in self.books()
-            if each["status"] == "RUNNING"
-        ]
+        running = [each for each in self.books() if each["status"] == "RUNNING"]
+        return [self._handle(each) for each in running if not each.get("held")]
+
+    def tasks(self, status: str, most: int) -> list[Task]:
+        found = [each for each in self.books() if each["status"] == status]
+        return [self._task(each) for each in found[:most]]
+
+    def task(self, task_id: str) -> Task | None:
+        path = self.folder / task_id
+        return self._task(json.loads(path.read_text())) if path.exists() else None
+
+    def _task(self, book: dict[str, Any]) -> Task:
+        since = timezone.now() - timedelta(seconds=book["age"])
+        return Task(self._handle(book), book["status"], since, book.get("error", ""))
+
+    def _handle(self, book: dict[str, Any]) -> Lost:
+        return Lost(
+            book["id"],
+            book["path"],
+            book["queue"],
+            book["attempt"],
+            book["worker"],
+            LedgerEntry.Verdict.EXPIRED.value,
+            "no dust on it",
+            "far",
+            confirms_in=max(0.0, book.get("certain_at", 0) - time.time()),
+            token=book,
+        )
 
     def requeue(self, lost: Lost, entry: LedgerEntry, delay: float = 0) -> bool:
         return recorded(entry, self.using, lambda: self._swap(lost, "READY", delay=delay))
 
     def fail(self, lost: Lost, entry: LedgerEntry, error: type[Exception]) -> bool:
-        return recorded(entry, self.using, lambda: self._swap(lost, "FAILED", error=str(error)))
+        path = f"{error.__module__}.{error.__qualname__}"
+        return recorded(entry, self.using, lambda: self._swap(lost, "FAILED", error=path))
 
     def _swap(self, lost: Lost, status: str, **values: Any) -> bool:
         path = self.folder / lost.task_id

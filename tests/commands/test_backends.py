@@ -102,7 +102,7 @@ def test_the_table_has_a_line_for_each_alias_and_the_reasons_below() -> None:
     head, *lines = text.splitlines()
     assert head.split() == ["alias", "backend", "adapter", *CAPABILITIES]
     assert lines[0].split()[:3] == ["default", DATABASE["BACKEND"], "database"]
-    assert lines[1].split() == ["loft", LOFT["BACKEND"], "pigeons", "yes", "yes", *"-----"]
+    assert lines[1].split() == ["loft", LOFT["BACKEND"], "pigeons", "yes", "yes", *"------"]
     assert lines[2].split() == ["gone", GONE["BACKEND"], "unusable"]
     assert "  loft  rescue " in text and "a pigeon does not say which letter it carries" in text
     assert "  loft  hawks\n" in text

@@ -16,9 +16,10 @@ Writing one for a backend of your own::
 
     ARGUS_MAINT = {"BACKENDS": {"loft.backends.PigeonBackend": "loft.maint.CarrierPigeons"}}
 
-``queues``, ``workers`` and ``lost`` only look: they change nothing in the backend, whatever
-its own library does when it is asked. Errors: each method may raise ``Unreachable`` (its
-server does not answer) with one line that a person can use, and no secret in it.
+``queues``, ``workers``, ``lost``, ``tasks`` and ``task`` only look: they change nothing in the
+backend, whatever its own library does when it is asked. Errors: each method may raise
+``Unreachable`` (its server does not answer) with one line that a person can use, and no secret
+in it.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ CAPABILITIES: Mapping[str, str] = {
     "stats": "counts of its queues",
     "liveness": "which of its workers are dead",
     "rescue": "tasks of dead workers are found",
+    "tasks": "its tasks can be listed, and named by id",
     "requeue": "a task can be made ready again",
     "fail": "a task can be failed",
     "fence": "a worker that was taken for dead cannot change the result",
@@ -120,6 +122,24 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class Task:
+    """One task as it is now, for a person who asks for it.
+
+    Attributes:
+        handle: what ``requeue`` and ``fail`` take. Of a RUNNING task only what ``lost`` returns
+            may be acted on.
+        status: READY, RUNNING, SUCCESSFUL or FAILED.
+        since: since when it is in this status; of one that is not due yet, when it is.
+        error: the dotted path of what it failed of.
+    """
+
+    handle: Lost
+    status: str
+    since: datetime | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Overlong:
     """A task that runs longer than its backend waits before it gives it to another worker.
 
@@ -152,6 +172,11 @@ class PruneOrder:
     duty: float = 0.25
     max_seconds: float | None = None
     go_on: Callable[[], object] = lambda: None
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether some tasks are meant only: then what nobody knows the queue of stays."""
+        return bool(self.queues or self.pattern)
 
     def goes(self, age: float, kind: str, queue: str, path: str) -> bool:
         """Whether a task that finished ``age`` seconds ago is asked for, and past its time.
@@ -232,6 +257,7 @@ class Adapter:
     supports_stats: ClassVar[bool] = False
     supports_liveness: ClassVar[bool] = False
     supports_rescue: ClassVar[bool] = False
+    supports_tasks: ClassVar[bool] = False
     supports_requeue: ClassVar[bool] = False
     supports_fail: ClassVar[bool] = False
     supports_fence: ClassVar[bool] = False
@@ -262,6 +288,17 @@ class Adapter:
         """Tasks whose worker is dead, and those of which that may yet turn out."""
         raise NotImplementedError
 
+    def tasks(self, status: str, most: int) -> list[Task]:
+        """At most so many of one status: the longest waiting first, of the finished the newest.
+
+        Asked of those that keep their tasks elsewhere than in the task table, as is ``task``.
+        """
+        raise NotImplementedError
+
+    def task(self, task_id: str) -> Task | None:
+        """One by its whole id; None: this alias has none of that id."""
+        raise NotImplementedError
+
     def overlong(self) -> list[Overlong]:
         """RUNNING tasks that the backend gives to a second worker, though the first may live."""
         return []
@@ -269,14 +306,16 @@ class Adapter:
     def requeue(self, lost: Lost, entry: LedgerEntry, delay: float = 0) -> bool:
         """Make it ready again, ``delay`` seconds from now, and save the entry: both or neither.
 
-        False, and no trace, where the task is no longer as it was read.
+        One that is lost, or that has FAILED. False, and no trace, where the task is no longer
+        as it was read.
         """
         raise NotImplementedError
 
     def fail(self, lost: Lost, entry: LedgerEntry, error: type[Exception]) -> bool:
         """Fail it with an exception class of ours; what it is told is ``entry.evidence``.
 
-        Returns what ``requeue`` does.
+        One that is lost or READY; of one that has FAILED the error becomes this. Returns what
+        ``requeue`` does.
         """
         raise NotImplementedError
 

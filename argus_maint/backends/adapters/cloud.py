@@ -21,6 +21,7 @@ class Cloud(Adapter):
         "stats": f"the depth of its queues {_PROVIDER}",
         "liveness": f"who consumes its messages {_PROVIDER}",
         "rescue": f"a message that nobody confirms {_PROVIDER}; it delivers it again by itself",
+        "tasks": f"what is in its queues {_PROVIDER}",
         "requeue": f"what is in its queues {_PROVIDER}; use its dead-letter queue and redrive",
         "fail": f"the end of a message {_PROVIDER}",
         "fence": f"to deliver a message once or twice {_PROVIDER}",

@@ -23,6 +23,7 @@ class Database(Adapter):
     supports_stats = True
     supports_liveness = True
     supports_rescue = True
+    supports_tasks = True
     supports_requeue = True
     supports_fail = True
     supports_fence = True

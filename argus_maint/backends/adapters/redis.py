@@ -21,6 +21,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from django.utils import timezone
@@ -34,6 +35,7 @@ from argus_maint.backends.adapters.base import (
     Pruned,
     PruneOrder,
     Queue,
+    Task,
     Worker,
     recorded,
 )
@@ -42,7 +44,7 @@ from argus_maint.backends.adapters.redis_look import Look, Sight
 from argus_maint.backends.adapters.redis_prune import Pruning
 from argus_maint.backends.adapters.redis_scripts import MOVE
 from argus_maint.backends.adapters.redis_store import Message, State, Store
-from argus_maint.backends.database import FAILED, READY, RUNNING
+from argus_maint.backends.database import FAILED, READY, RUNNING, SUCCESSFUL
 from argus_maint.models import LedgerEntry
 
 
@@ -63,6 +65,7 @@ class Redis(Adapter):
     supports_stats = True
     supports_liveness = True
     supports_rescue = True
+    supports_tasks = True
     supports_requeue = True
     supports_fail = True
     supports_prune = True
@@ -94,19 +97,17 @@ class Redis(Adapter):
             now = {each.task_id: each for each in store.states(s.state.task_id for s in seen)}
             return [_lost(each) for each in seen if now.get(each.state.task_id) == each.state]
 
-    def task(self, task_id: str) -> Lost | None:
-        """Any task as it is now, for what a person wants done with it; None: it is not there.
-
-        ``requeue`` takes it where it is RUNNING or FAILED, and ``fail`` where it is READY too.
-        """
+    def tasks(self, status: str, most: int) -> list[Task]:
+        """As the base has it; in no order where the status index has not been built."""
         with self._link.client() as client:
-            store = self._store(client)
-            for state in store.states([task_id]):
-                held = store.messages([state.queue]).get(task_id, ())
-                owner = state.workers[-1] if state.workers else ""
-                message = next((each for each in held if each.worker == owner), None)
-                return _lost(Sight(state, message, LedgerEntry.Verdict.MANUAL, ""))
-        return None
+            return [
+                _asked_for(each) for each in islice(self._store(client).of_status(status), most)
+            ]
+
+    def task(self, task_id: str) -> Task | None:
+        """As the base has it."""
+        with self._link.client() as client:
+            return next((_asked_for(each) for each in self._store(client).states([task_id])), None)
 
     def overlong(self) -> list[Overlong]:
         """RUNNING tasks past the claim timeout: they run twice, or will when a worker is free."""
@@ -130,13 +131,15 @@ class Redis(Adapter):
     def fail(self, lost: Lost, entry: LedgerEntry, error: type[Exception]) -> bool:
         """As in ``Adapter``. Sending ``task_finished`` is the caller's part."""
         state: State = lost.token.state
-        if state.status not in (RUNNING, READY):
+        if state.status == SUCCESSFUL:
             return False
-        path, now = f"{error.__module__}.{error.__qualname__}", timezone.now()
-        fields = {"status": FAILED, "finished_at": now.isoformat()}
+        path, since = f"{error.__module__}.{error.__qualname__}", timezone.now()
+        if state.status == FAILED:
+            since = state.since or since  # when it failed
+        fields = {"status": FAILED, "finished_at": since.isoformat()}
         told = {"exception_class_path": path, "traceback": f"{path}: {entry.evidence}\n"}
         ttl = self.backend.completed_task_ttl
-        return self._move(lost.token, entry, now, fields, ttl, error=told)
+        return self._move(lost.token, entry, since, fields, ttl, error=told)
 
     def prune(self, order: PruneOrder) -> Pruned:
         """As ``redis_prune``. What the package lets expire by itself is gone before that."""
@@ -183,6 +186,11 @@ class Redis(Adapter):
             }
             move = client.register_script(MOVE)
             return recorded(entry, self.using, lambda: bool(move(keys, [json.dumps(order)])))
+
+
+def _asked_for(state: State) -> Task:
+    handle = _lost(Sight(state, None, LedgerEntry.Verdict.MANUAL, ""))
+    return Task(handle, state.status, state.since, state.error if state.status == FAILED else "")
 
 
 def _stream_of(store: Store, hashed: dict[str, str]) -> str:

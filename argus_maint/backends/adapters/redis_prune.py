@@ -129,8 +129,7 @@ class Pruning:
     def _kind(self, status: str, finished: str, queue: str, path: str, errors: str) -> str:
         """What it is deleted as; empty where it stays."""
         if not status:  # nobody knows its queue any more, or its path
-            chosen = self.order.queues or self.order.pattern
-            return "expired" if self.of_expired and not chosen else ""
+            return "expired" if self.of_expired and not self.order.narrowed else ""
         if not self.of_others or status not in _KINDS:
             return ""
         at = deserialize_datetime(finished)

@@ -33,7 +33,7 @@ from argus_maint.backends.database import FAILED, READY, RUNNING, SUCCESSFUL, Qu
 STATUSES = (READY, RUNNING, SUCCESSFUL, FAILED)  # in the order of the package's index
 PAGE = 500
 _GUARDED = ("status", "worker_ids_json", "last_attempted_at", "finished_at")
-_FIELDS = (*_GUARDED, "task_path", "queue_name", "enqueued_at", "run_after")
+_FIELDS = (*_GUARDED, "errors_json", "task_path", "queue_name", "enqueued_at", "run_after")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class State:
 
     task_id: str
     guarded: tuple[str, ...]
+    errors: str
     path: str
     queue: str
     waits_since: datetime | None
@@ -55,6 +56,18 @@ class State:
     def workers(self) -> list[str]:
         """The worker of each attempt."""
         return [str(each) for each in json.loads(self.guarded[1] or "[]") or []]
+
+    @property
+    def error(self) -> str:
+        """The dotted path of what it failed of last."""
+        errors = json.loads(self.errors or "[]") or [{}]
+        return str(errors[-1].get("exception_class_path", ""))
+
+    @property
+    def since(self) -> datetime | None:
+        """Since when it is in its status; of one that is not due yet, when it is."""
+        at = {READY: self.waits_since, RUNNING: self.began_at}
+        return at.get(self.status, _aware(self.guarded[3]))
 
     @property
     def began_at(self) -> datetime | None:
@@ -128,6 +141,20 @@ class Store:
         """Every RUNNING task. What has expired while it ran is still indexed, and left out."""
         ids = self.client.zrange(self.index_keys()[1], 0, -1)
         return [each for each in self.states(ids) if each.status == RUNNING]
+
+    def of_status(self, status: str) -> Iterator[State]:
+        """Those of one status, in the order of ``Adapter.tasks`` where there is an index."""
+        ids: Iterable[str] = self._in_order(status)
+        if not self.is_indexed():
+            ids = self.client.sscan_iter(self.all_key, count=PAGE)
+        return (each for each in self.states(ids) if each.status == status)
+
+    def _in_order(self, status: str) -> Iterator[str]:
+        index, at = self.index_keys()[STATUSES.index(status)], 0
+        newest_first = status in (SUCCESSFUL, FAILED)
+        while page := self.client.zrange(index, at, at + PAGE - 1, desc=newest_first):
+            yield from page
+            at += PAGE
 
     # -- workers -------------------------------------------------------------------
 
@@ -243,9 +270,10 @@ class Store:
 
 
 def _state(task_id: str, values: Sequence[str]) -> State:
-    guarded, (path, queue, *times) = tuple(values[: len(_GUARDED)]), values[len(_GUARDED) :]
+    guarded, rest = tuple(values[: len(_GUARDED)]), values[len(_GUARDED) :]
+    errors, path, queue, *times = rest
     since = [at for at in map(_aware, times) if at is not None]
-    return State(task_id, guarded, path, queue or "default", max(since, default=None))
+    return State(task_id, guarded, errors, path, queue or "default", max(since, default=None))
 
 
 def _aware(text: str) -> datetime | None:

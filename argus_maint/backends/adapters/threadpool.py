@@ -31,7 +31,7 @@ class ThreadPool(Adapter):
     supports_stats = True
     supports_liveness = True
     why_not = {
-        **dict.fromkeys(("rescue", "requeue"), _MEMORY),
+        **dict.fromkeys(("rescue", "tasks", "requeue"), _MEMORY),
         "fail": "only the process that runs a task can tell how it ended",
         "fence": "nobody takes a task over, so there is nothing to refuse",
         "prune": _KEPT,

@@ -105,9 +105,10 @@ def add_ids(parser: Arguments) -> None:
     parser.add_argument(
         "ids",
         nargs="*",
-        type=task_id,
+        type=any_task_id,
         metavar="ID",
-        help="Task ids, or beginnings of ids: 4 or more hex digits, dashes optional.",
+        help="Task ids, or beginnings of ids: 4 or more hex digits, dashes optional. Of another "
+        "backend than the task table: whole ids.",
     )
 
 
@@ -178,6 +179,12 @@ def _hexdigits(text: str) -> str:
 
 duration = checked(lambda text: parse_duration(text, "it"))  # in seconds, 0 included
 task_id = checked(_hexdigits)  # of an id or its beginning
+
+
+def any_task_id(text: str) -> str:
+    """An id as any backend may have it, or hex digits that one of the table begins with."""
+    whole = re.fullmatch(r"[\w-]{20,64}", text, re.ASCII)
+    return text if whole and not re.fullmatch(r"[\da-fA-F-]+", text) else str(task_id(text))
 
 
 def age(text: str) -> float:

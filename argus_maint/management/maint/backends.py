@@ -27,16 +27,12 @@ stands for it here, what maintenance can do on it, and for what it cannot do the
 reason; for a backend that cannot be used, what to install. With ALIAS, all about
 that one, and the command that starts its workers.
 
-  stats      counts of its queues
-  liveness   which of its workers are dead
-  rescue     tasks of dead workers are found
-  requeue    a task can be made ready again
-  fail       a task can be failed
-  fence      a worker that was taken for dead cannot change the result
-  prune      finished tasks are deleted
+{capabilities}
 
 It asks no server. With --look it also asks each one for its queues and workers, and
-says so where one does not answer; it changes nothing there."""
+says so where one does not answer; it changes nothing there.""".format(
+    capabilities="\n".join(f"  {name:<10} {what}" for name, what in CAPABILITIES.items())
+)
 EXAMPLES = """\
 examples:
   manage.py maint backends

@@ -21,8 +21,8 @@ from argus_maint.management.maint.arguments import (
     add_backend,
     add_json,
     age,
+    any_task_id,
     count,
-    task_id,
 )
 from argus_maint.management.maint.context import Context, known_backend
 from argus_maint.models import LedgerEntry
@@ -55,19 +55,11 @@ examples:
 exit status: 0 it could look; 1 it could not, or no such task; 2 wrong arguments"""
 
 
-def _task(text: str) -> str:
-    """An id or its beginning; ids of other backends may be any word."""
-    whole = re.fullmatch(r"[\w-]{20,64}", text, re.ASCII) and not re.fullmatch(
-        r"[\da-fA-F-]+", text
-    )
-    return text if whole else str(task_id(text))
-
-
 def add_arguments(parser: Arguments) -> None:
     """Options of this subcommand."""
     parser.add_argument(
         "--task",
-        type=_task,
+        type=any_task_id,
         metavar="ID",
         help="Only this task, by its id or the beginning of it; of another backend than the "
         "task table by its whole id. Shows the full evidence.",

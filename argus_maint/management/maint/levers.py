@@ -9,7 +9,7 @@ from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
 from argus_maint.backends.database import FAILED, READY, RUNNING
 from argus_maint.backends.search import Filter
-from argus_maint.jobs import levers, targets
+from argus_maint.jobs import elsewhere, levers, targets
 from argus_maint.jobs.levers import Lever, Result, Verb
 from argus_maint.jobs.targets import Targets, WrongTarget
 from argus_maint.management.maint.arguments import (
@@ -167,7 +167,9 @@ def carry_out(
     ask_above: int = ASK_ABOVE,
 ) -> int:
     """Ask above so many tasks, act, and tell; the exit status."""
-    if not lever.dry_run and len(found.ids) > ask_above and not options["yes"]:
+    for trouble in found.troubles:
+        context.note(f"Not asked: {trouble}")
+    if not lever.dry_run and len(found) > ask_above and not options["yes"]:
         _ask(lever.verb, found, context, options)
     tally = Tally(lever, found, by_id=bool(options["ids"]))
     try:
@@ -176,10 +178,12 @@ def carry_out(
 
             def tell(result: Result) -> None:
                 tally.add(result)
-                if context.err.terminal and len(found.ids) > BAR_ABOVE:
-                    show(lever.verb.value, sum(tally.counts.values()), len(found.ids))
+                if context.err.terminal and len(found) > BAR_ABOVE:
+                    show(lever.verb.value, sum(tally.counts.values()), len(found))
 
-            tally.stopped = levers.pull(lever, found.ids, tell)
+            tally.stopped = levers.pull(lever, found.ids, tell) or elsewhere.pull(
+                lever, found.elsewhere, tell
+            )
     except KeyboardInterrupt:
         tally.stopped = "interrupted"
         _tell(tally, context, options)
@@ -197,7 +201,7 @@ def _tell(tally: Tally, context: Context, options: dict[str, Any]) -> None:
 
 def _ask(verb: Verb, found: Targets, context: Context, options: dict[str, Any]) -> None:
     """Make sure, above a number that nobody means by accident."""
-    number, word = len(found.ids), WORDS[verb][0]
+    number, word = len(found), WORDS[verb][0]
     if options["json"] or not context.can_ask():
         raise CommandError(
             f"This would {word} {number:,} tasks, more than {ASK_ABOVE}: look with --dry-run, "

@@ -49,7 +49,8 @@ class Tally:
     def failed(self) -> bool:
         """Whether something that was asked for could not be done."""
         counted = COULD_NOT | ({Outcome.CHANGED} if self.by_id else set())
-        return bool(self.stopped) or any(self.counts[each] for each in counted)
+        gone_wrong = self.stopped or self.found.troubles
+        return bool(gone_wrong) or any(self.counts[each] for each in counted)
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form (``schemas/levers.json``)."""
@@ -60,7 +61,7 @@ class Tally:
             "noticed_by": self.lever.noticed_by,
             **({"to": self.lever.to} if self.lever.verb is Verb.MOVE else {}),
             **({"priority": self.lever.priority} if self.lever.verb is Verb.PRIORITY else {}),
-            "found": len(self.found.ids),
+            "found": len(self.found),
             "counts": {each.value: self.counts[each] for each in Outcome},
             "tasks": [
                 {
@@ -74,11 +75,12 @@ class Tally:
             ],
             "more": self.found.more,
             "stopped": self.stopped or None,
+            "not_asked": self.found.troubles,
         }
 
     def page(self) -> list[Text]:
         """Counts first, then names, then what to do about the rest."""
-        if not self.found.ids:
+        if not len(self.found):
             return [styled("no such tasks, nothing to do", DIM)]
         lines = [self._headline()]
         for each in [*self.others[:NAMED], *self.done[: NAMED - len(self.others[:NAMED])]]:
@@ -108,7 +110,7 @@ class Tally:
     def _loose_ends(self) -> list[Text]:
         lines = []
         if self.stopped:
-            left = len(self.found.ids) - sum(self.counts.values())
+            left = len(self.found) - sum(self.counts.values())
             lines.append(styled(f"  stopped with {left:,} tasks not tried: {self.stopped}", BAD))
         if self.found.more:
             lines.append(styled(f"  there are more than {MOST:,}: run it again for the rest", WARN))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from rich.text import Text
@@ -29,7 +30,8 @@ that reads the whole table.
   quarantined   FAILED: it has lost its worker too often
 
 The age is the time in that state; ~ says that the clocks of two hosts were compared.
-The id is cut to what names one task only; every other subcommand takes it so."""
+The id is cut to what names one task only; every other subcommand takes it so.
+Tasks of other backends than the task table come after those, with their whole id."""
 EXAMPLES = """\
 examples:
   manage.py maint tasks
@@ -68,15 +70,18 @@ def run(context: Context, options: dict[str, Any]) -> int:
         context.json(listing.as_dict())
     else:
         context.show(page(listing, context.using, context.out.width))
-    return 0
+    for trouble in listing.troubles:
+        context.note(f"Not asked: {trouble}")
+    return int(bool(listing.troubles))
 
 
 def page(listing: Listing, using: str, width: int | None) -> list[Text]:
     """The table."""
     if not listing.tasks:
         return [styled("no such tasks", DIM)]
-    short = search.short_ids([each.attempt.task_id for each in listing.tasks], using)
-    aliases = {each.attempt.backend_name for each in listing.tasks}
+    ids = {each.task_id: uuid.UUID(each.task_id) for each in listing.tasks if each.in_table}
+    short = search.short_ids(list(ids.values()), using)
+    aliases = {each.backend for each in listing.tasks}
     columns = [
         Column("id"),
         Column("state"),
@@ -88,7 +93,10 @@ def page(listing: Listing, using: str, width: int | None) -> list[Text]:
         Column("error", least=8),
         Column("backend"),
     ]
-    rows = [_row(each, short[each.attempt.task_id], len(aliases) > 1) for each in listing.tasks]
+    rows = [
+        _row(each, short[ids[each.task_id]] if each.in_table else each.task_id, len(aliases) > 1)
+        for each in listing.tasks
+    ]
     lines = table(columns, rows, width, indent=0)
     if listing.more:
         lines.append(styled(f"there are more than these {len(rows):,}: --limit shows them", DIM))
@@ -96,18 +104,17 @@ def page(listing: Listing, using: str, width: int | None) -> list[Text]:
 
 
 def _row(each: Listed, short: str, with_backend: bool) -> list[Cell]:
-    attempt = each.attempt
     word = "overdue" if each.overdue and each.state == "running" else each.state
     return [
         short,
         state(word),
         _age(each),
-        attempt.queue_name,
-        attempt.task_path,
-        str(attempt.number) if attempt.number else "",
+        each.queue,
+        each.task,
+        str(each.attempt) if each.attempt else "",
         each.worker,
         each.exception.rpartition(".")[2],
-        attempt.backend_name if with_backend else "",
+        each.backend if with_backend else "",
     ]
 
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.utils.module_loading import import_string
 
+from argus_maint.management.commands.maint import Command
 from argus_maint.models import LedgerEntry
 from argus_maint.retention import Retention
 from tests import tasks
 from tests.backends.adapters.conftest import Broker
 from tests.backends.adapters.world import World, began, ended
+from tests.commands.calls import as_json
 from tests.lab import Lab, until
 
 HERE = "tests.backends.adapters"
@@ -71,6 +77,60 @@ def test_stats_are_what_is_there(world: World, tmp_path: Path) -> None:
 
 def one_queue(world: World) -> Any:
     return next(each for each in world.adapter.queues() if each.counts.queue_name == world.queue)
+
+
+def test_a_person_lists_tasks_and_acts_on_them(world: World, tmp_path: Path) -> None:
+    """Through the commands, which know no backend."""
+    never, out = tmp_path / "never", tmp_path / "out"
+    bad = world.enqueue(tasks.fail, "on purpose")
+    worse = world.enqueue(tasks.fail, "again")
+    done = world.append(out, "done")
+    runs = world.enqueue(tasks.wait_for, str(never), 600)
+    waits, last = world.append(out, "waits"), world.append(out, "last")
+    assert listed(world, "ready") == [bad, worse, done, runs, waits, last]
+    worker = world.worker()
+    until_status(world, runs, "RUNNING")
+    assert listed(world, "ready") == [waits, last]
+    assert listed(world, "running") == [runs]
+    assert listed(world, "successful") == [done]
+    assert sorted(listed(world, "failed")) == sorted([bad, worse])
+    assert listed(world, "lost") == []
+
+    for refused in (("requeue", runs), ("fail", runs), ("discard", waits), ("requeue", done)):
+        assert pulled(*refused) == "refused"
+    assert world.status(runs) == "RUNNING"
+    assert pulled("discard", worse) == "done"
+    assert world.errors(worse)[-1] == "argus_maint.exceptions.TaskDiscarded"
+    assert pulled("requeue", bad, "--dry-run") == "done"
+    assert world.status(bad) == "FAILED"
+    assert pulled("fail", waits) == "done"
+    assert pulled("requeue", waits) == "done"
+    assert pulled("fail", last) == "done"
+    never.touch()
+    until_status(world, waits, "SUCCESSFUL")
+    assert world.status(last) == "FAILED"
+    assert ended(out, "last") == 0
+    told = as_json("levers", "requeue", "--failed", "--task", "*.fail", "--since", "1h")
+    assert told["counts"]["done"] == 2
+    until(lambda: sorted(listed(world, "failed")) == sorted([bad, worse, last]))
+    assert LedgerEntry.objects.filter(verdict="manual", backend_name=world.alias).count() == 6
+    worker.stop()
+
+
+def listed(world: World, state: str) -> list[str]:
+    told = as_json("tasks", "tasks", "--backend", world.alias, "--state", state)
+    return [each["task_id"] for each in told["tasks"]]
+
+
+def pulled(verb: str, task_id: str, *options: str) -> str:
+    """What became of it."""
+    if verb == "discard":
+        options = (*options, "--why", "seen to")
+    out = io.StringIO()
+    with contextlib.suppress(SystemExit):
+        call_command(Command(), verb, task_id, *options, "--json", stdout=out, stderr=io.StringIO())
+    (told,) = json.loads(out.getvalue())["tasks"]
+    return str(told["outcome"])
 
 
 @pytest.mark.slow
@@ -136,7 +196,9 @@ def test_what_is_past_its_retention_goes_and_nothing_else(world: World, tmp_path
     until_status(world, running, "RUNNING")
     ready = world.append(tmp_path / "out", "ready")
     ages = {"successful": 3600.0, "failed": None, "quarantined": None}
-    assert world.prune(Retention(ages)) == 5
+    assert world.prune(Retention(ages), pattern="*.wait_for") == 0
+    assert world.prune(Retention(ages), queues=("another",)) == 0
+    assert world.prune(Retention(ages), pattern="*.append") == 5
     for task_id, status in ((failed, "FAILED"), (new, "SUCCESSFUL"), (running, "RUNNING")):
         assert world.status(task_id) == status
     assert world.prune(Retention({**ages, "failed": 3600.0})) == 1

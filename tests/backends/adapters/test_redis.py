@@ -20,7 +20,7 @@ from argus_maint.models import LedgerEntry
 from tests import tasks
 from tests.backends.adapters.conftest import Broker
 from tests.backends.adapters.world import began, ended
-from tests.backends.adapters.world_redis import RedisWorld, dump, entry, killed, requeue
+from tests.backends.adapters.world_redis import RedisWorld, dump, entry, handle, killed, requeue
 from tests.lab import Lab, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -269,8 +269,8 @@ def test_a_failed_task_is_put_back_by_a_person(world: RedisWorld, file: Path) ->
     (lost,) = world.adapter.lost()
     assert world.adapter.fail(lost, entry(world.adapter, lost, "failed"), WorkerLost)
     failed = world.adapter.task(task_id)
-    assert failed is not None and failed.verdict == "manual"
-    assert requeue(world, failed) and not requeue(world, failed)
+    assert failed is not None and failed.handle.verdict == "manual"
+    assert requeue(world, failed.handle) and not requeue(world, failed.handle)
     world.worker()
     until(lambda: world.status(task_id) == "SUCCESSFUL")
     assert world.backend.get_result(task_id).errors == []
@@ -278,8 +278,8 @@ def test_a_failed_task_is_put_back_by_a_person(world: RedisWorld, file: Path) ->
 
 def test_a_ready_task_is_failed_by_a_person_and_never_runs(world: RedisWorld, file: Path) -> None:
     first, second = world.append(file, "first"), world.append(file, "second")
-    ready = world.adapter.task(first)
-    assert ready is not None and not requeue(world, ready)
+    ready = handle(world, first)
+    assert not requeue(world, ready)
     assert world.adapter.fail(ready, entry(world.adapter, ready, "failed"), TaskDiscarded)
     world.worker()
     until(lambda: world.status(second) == "SUCCESSFUL")
@@ -294,8 +294,7 @@ def test_there_is_no_fence_a_live_worker_overwrites_what_was_decided(
     world.worker()
     task_id = world.enqueue(tasks.wait_for, str(file))
     until(lambda: world.status(task_id) == "RUNNING")
-    running = world.adapter.task(task_id)
-    assert running is not None
+    running = handle(world, task_id)
     assert world.adapter.fail(running, entry(world.adapter, running, "failed"), TaskDiscarded)
     assert world.status(task_id) == "FAILED"
     file.touch()

@@ -25,7 +25,7 @@ from argus_maint.retention import DAY, Retention
 from tests import tasks
 from tests.backends.adapters.conftest import Broker
 from tests.backends.adapters.world import began
-from tests.backends.adapters.world_redis import RedisWorld, dump, entry, killed
+from tests.backends.adapters.world_redis import RedisWorld, dump, entry, handle, killed
 from tests.lab import Lab, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -119,8 +119,7 @@ def finished(world: RedisWorld, number: int) -> None:
     world.enqueue(tasks.fail, "x")
     while executor.get_pending_task_count(backend_name="redis"):
         executor.process_tasks(backend_name="redis")
-    poison = world.adapter.task(world.enqueue(tasks.add, 0, 0))
-    assert poison is not None
+    poison = handle(world, world.enqueue(tasks.add, 0, 0))
     assert world.adapter.fail(poison, entry(world.adapter, poison, "quarantined"), TaskQuarantined)
 
 
@@ -185,6 +184,7 @@ def calls_of(adapter: Redis) -> Iterator[Any]:
     yield from (adapter.queues, adapter.workers, adapter.lost, adapter.overlong)
     yield lambda: adapter.prune(PruneOrder(KEPT))
     yield lambda: adapter.task("x")
+    yield lambda: adapter.tasks("FAILED", 1)
 
 
 def refused(adapter: Any, says: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from django.db import connections
 
-from argus_maint.exceptions import TaskQuarantined, WorkerLost
+from argus_maint.exceptions import TaskDiscarded, TaskQuarantined, WorkerLost
 from argus_maint.models import LedgerEntry
 from tests import tasks
 from tests.backends.adapters.rq_help import (
@@ -65,16 +65,17 @@ def test_a_person_requeues_a_failed_task(rq: RQWorld) -> None:
     rq.worker()
     until(lambda: rq.status(task_id) == "FAILED")
     assert rq.adapter.lost() == [], "an exception is no loss"
-    lost = adapter(rq).failed_task(task_id)
-    assert lost is not None
-    assert lost.verdict == "manual"
-    assert rq.adapter.requeue(lost, entry(rq, lost))
+    failed = rq.adapter.task(task_id)
+    assert failed is not None
+    assert (failed.status, failed.error) == ("FAILED", "builtins.TypeError")
+    assert failed.handle.verdict == "manual"
+    assert rq.adapter.requeue(failed.handle, entry(rq, failed.handle))
     until(lambda: rq.status(task_id) == "FAILED")
-    again = adapter(rq).failed_task(task_id)
+    again = rq.adapter.task(task_id)
     assert again is not None
-    assert again.attempt == 2
+    assert again.handle.attempt == 2
     assert len(rq.errors(task_id)) == 1
-    assert adapter(rq).failed_task("nobody") is None
+    assert rq.adapter.task("nobody") is None
 
 
 def test_the_return_value_is_that_of_the_attempt_that_ended(rq: RQWorld, tmp_path: Path) -> None:
@@ -105,7 +106,7 @@ def test_a_delay_with_a_scheduler_is_kept(rq: RQWorld, tmp_path: Path) -> None:
     until(lambda: rq.redis.exists("rq:scheduler-lock:default"))
     assert rq.adapter.requeue(lost, entry(rq, lost), 3.0)
     assert rq.redis.zcard("rq:scheduled:default") == 1
-    assert adapter(rq).overdue_scheduled() == []
+    assert adapter(rq).enqueue_overdue() == 0
     until(lambda: rq.status(lost.task_id) == "SUCCESSFUL")
     assert len(began(tmp_path / "out", "lost")) == 2
 
@@ -113,7 +114,6 @@ def test_a_delay_with_a_scheduler_is_kept(rq: RQWorld, tmp_path: Path) -> None:
 def test_scheduled_tasks_that_nobody_enqueues(rq: RQWorld, tmp_path: Path) -> None:
     ids = [scheduled(rq, tmp_path / "out", seconds=-120) for _ in range(20)]
     later = scheduled(rq, tmp_path / "out", seconds=600)
-    assert {each.task_id for each in adapter(rq).overdue_scheduled()} == set(ids)
 
     def enqueue(_: int) -> int:
         try:
@@ -134,5 +134,26 @@ def test_where_a_scheduler_runs_nothing_is_enqueued(rq: RQWorld, tmp_path: Path)
     scheduled(rq, tmp_path / "out", seconds=-120)
     rq.redis.set("rq:scheduler-lock:default", "of another", ex=60)
     assert adapter(rq).enqueue_overdue() == 0
-    (overdue,) = adapter(rq).overdue_scheduled()
-    assert overdue.scheduler
+    assert rq.redis.zcard("rq:scheduled:default") == 1
+
+
+def test_scheduled_tasks_are_listed_and_can_be_given_up(rq: RQWorld, tmp_path: Path) -> None:
+    late = scheduled(rq, tmp_path / "out", seconds=-120)
+    later = scheduled(rq, tmp_path / "out", seconds=600)
+    found = rq.adapter.tasks("READY", 10)
+    assert [each.handle.task_id for each in found] == [late, later]
+    for each in found:
+        assert rq.adapter.fail(each.handle, entry(rq, each.handle, **FAILED), TaskDiscarded)
+        assert not rq.adapter.fail(each.handle, entry(rq, each.handle, **FAILED), TaskDiscarded)
+    assert not rq.redis.exists("rq:scheduled:default")
+    assert {rq.status(late), rq.status(later)} == {"FAILED"}
+
+
+def test_a_task_that_a_worker_has_just_taken_is_not_failed(rq: RQWorld, tmp_path: Path) -> None:
+    task_id = rq.append(tmp_path / "out", "x")
+    ready = rq.adapter.task(task_id)
+    assert ready is not None
+    rq.redis.lmove("rq:queue:default", "rq:queue:default:intermediate")
+    act = entry(rq, ready.handle, **FAILED)
+    assert not rq.adapter.fail(ready.handle, act, TaskDiscarded)
+    assert not LedgerEntry.objects.exists()

@@ -42,8 +42,9 @@ def test_looking_changes_nothing(rq: RQWorld, tmp_path: Path) -> None:
         assert made.queues()
         assert made.workers()
         assert made.lost()
-        assert made.overdue_scheduled()
-        assert made.failed_task(task_id) is None
+        assert {each.handle.task_id for each in made.tasks("RUNNING", 10)} == {task_id}
+        assert not made.tasks("FAILED", 10)
+        assert made.task(task_id) is not None
         assert made.prune(PruneOrder(SHORT, dry_run=True)).deleted["orphaned"]
         assert made.warnings() == []
     assert everything(rq) == before
@@ -60,7 +61,7 @@ def test_a_server_that_is_away_is_one_line_and_comes_back(
     task_id = rq.append(tmp_path / "out", "x")
     broker.stop()
     made = adapter(rq)
-    asks = [made.queues, made.workers, made.lost, made.overdue_scheduled]
+    asks = [made.queues, made.workers, made.lost, lambda: made.tasks("READY", 1)]
     for ask in [*asks, lambda: made.prune(PruneOrder(SHORT))]:
         began_at = time.monotonic()
         with pytest.raises(Unreachable) as raised:

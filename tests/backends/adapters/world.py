@@ -63,18 +63,18 @@ class World(ABC):
         """One pass over the tasks of dead workers, by the policies of the setting."""
         return foreign.make(Errand("default", "test", wait=False)).acts
 
-    def prune(self, retention: Retention) -> int:
-        """How many tasks went that were past it."""
-        return self.adapter.prune(PruneOrder(retention, duty=1.0)).deleted.total()
+    def prune(self, retention: Retention, **narrowed: Any) -> int:
+        """How many tasks went that were past it; ``queues`` and ``pattern`` as in the order."""
+        return self.adapter.prune(PruneOrder(retention, duty=1.0, **narrowed)).deleted.total()
 
     def kill(self, worker: Supervised) -> None:
         """SIGKILL to a worker and all that came from it."""
         worker.signal_tree(signal.SIGKILL)
         worker.process.wait(10)
 
+    @abstractmethod
     def age(self, seconds: float) -> None:
-        """Let what finished so far have finished so many seconds earlier, if it can."""
-        raise NotImplementedError
+        """Let what finished so far have finished so many seconds earlier."""
 
 
 def lines(path: Path) -> list[str]:

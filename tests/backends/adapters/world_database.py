@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from datetime import timedelta
+from typing import Any
 
 from django.db.models import F
 from django_tasks_db.models import DBTaskResult
@@ -40,6 +41,7 @@ class DatabaseWorld(World):
         view = rescue.View("default", socket.gethostname(), this_host())
         return rescue.run(view).acts
 
-    def prune(self, retention: Retention) -> int:
-        order = order_of("default", selection=Selection(retention), duty=1.0, own_tables=False)
+    def prune(self, retention: Retention, **narrowed: Any) -> int:
+        selection = Selection(retention, **narrowed)
+        order = order_of("default", selection=selection, duty=1.0, own_tables=False)
         return prune(order).deleted.total()

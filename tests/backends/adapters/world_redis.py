@@ -99,6 +99,13 @@ def entry(adapter: Any, lost: Lost, action: str = "requeued") -> LedgerEntry:
     return entry_of(adapter, lost, action=action, noticed_by="test", counted=True, losses=1)
 
 
+def handle(world: RedisWorld, task_id: str) -> Lost:
+    """A task as a person asks for it."""
+    found = world.adapter.task(task_id)
+    assert found is not None
+    return found.handle
+
+
 def requeue(world: RedisWorld, lost: Lost, delay: float = 0) -> bool:
     """Put it back, as a rescue would."""
     return world.adapter.requeue(lost, entry(world.adapter, lost), delay)

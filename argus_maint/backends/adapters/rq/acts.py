@@ -22,6 +22,7 @@ ABANDONED_CLASS = "rq.exceptions.AbandonedJobError"
 _FOUND = """
 local job, wip, failed, results, taken, execution, executions, workers =
     KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local queue, scheduled = KEYS[9], KEYS[10]
 local kind, id, member = ARGV[1], ARGV[2], ARGV[6]
 local now = redis.call('HMGET', job, 'status', 'meta', 'started_at', 'enqueued_at')
 if now[1] ~= ARGV[3] or (now[2] or '') ~= ARGV[4] or (now[3] or '') ~= ARGV[5]
@@ -39,6 +40,10 @@ if kind == 'started' then
   end
 elseif kind == 'taken' then
   if redis.call('EXISTS', executions) == 1 or not redis.call('LPOS', taken, id) then return 0 end
+elseif kind == 'queued' then
+  if redis.call('LREM', queue, 0, id) == 0 then return 0 end
+elseif kind == 'scheduled' then
+  if redis.call('ZREM', scheduled, id) == 0 then return 0 end
 end
 redis.call('ZREM', wip, member)
 redis.call('ZREM', failed, id)
@@ -50,7 +55,7 @@ redis.call('UNLINK', execution, executions)
 _REQUEUE = (
     _FOUND
     + """
-local queue, scheduled, queues, earlier = KEYS[9], KEYS[10], KEYS[11], ARGV[9]
+local queues, earlier = KEYS[11], ARGV[9]
 local meta, stamp, due = ARGV[10], ARGV[11], ARGV[12]
 -- django-tasks-rq takes the return value from the oldest result: none may be left over.
 local attempts = redis.call('XLEN', results)
@@ -98,9 +103,8 @@ def scheduler_runs(server: Server, queue: str) -> bool:
 def requeue(server: Server, lost: Lost, delay: float) -> bool:
     """Make it ready, or scheduled ``delay`` seconds from now where that is more than 0."""
     token: Token = lost.token
-    queue = token.record.queue
     keys, found = _arguments(token)
-    keys += [key("queue", queue), key("scheduled", queue), key("queues")]
+    keys.append(key("queues"))
     due = str(math.ceil(server.now() + delay)) if delay > 0 else ""
     meta = {name: value for name, value in token.record.meta.items() if name != ERRORS}
     values = [EARLIER, server.serializer.dumps(meta), stamp_of(server.now()), due]
@@ -145,6 +149,8 @@ def _arguments(token: Token) -> tuple[list[str], list[Any]]:
         key("execution", member),
         key("executions", job_id),
         key("worker", job.worker, "executions"),
+        key("queue", job.queue),
+        key("scheduled", job.queue),
     ]
     found = [token.kind, job_id, job.status, job.raw_meta, job.started_at, member]
     return keys, [*found, token.newest.result_id, job.enqueued_at]

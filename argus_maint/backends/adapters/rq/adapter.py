@@ -13,10 +13,11 @@ from argus_maint.backends.adapters.base import (
     Pruned,
     PruneOrder,
     Queue,
+    Task,
     Worker,
     recorded,
 )
-from argus_maint.backends.adapters.rq import acts, counts, fleet, scheduled
+from argus_maint.backends.adapters.rq import acts, counts, fleet, scheduled, tasks
 from argus_maint.backends.adapters.rq.losses import Look, Token
 from argus_maint.backends.adapters.rq.pruning import Prune
 from argus_maint.backends.adapters.rq.server import Server, queue_settings
@@ -34,6 +35,7 @@ class RQ(Adapter):
     supports_stats = True
     supports_liveness = True
     supports_rescue = True
+    supports_tasks = True
     supports_requeue = True
     supports_fail = True
     supports_prune = True
@@ -53,13 +55,21 @@ class RQ(Adapter):
 
     def lost(self) -> list[Lost]:
         """Tasks that rq would find abandoned, and those that it, or a worker, has found."""
-        return self._each(lambda server, names: Look(server, self.alias, self.using).lost(names))
+        return self._each(lambda server, names: self._look(server).lost(names))
 
-    def failed_task(self, task_id: str) -> Lost | None:
-        """A failed task as something that ``requeue`` takes; None where there is none."""
-        found = self._each(
-            lambda server, names: [Look(server, self.alias, self.using).one(task_id)]
-        )
+    def tasks(self, status: str, most: int) -> list[Task]:
+        """As the base has it, one queue after the other."""
+        return self._each(
+            lambda server, names: [
+                each
+                for name in names
+                for each in tasks.listed(self._look(server), name, status, most)
+            ]
+        )[:most]
+
+    def task(self, task_id: str) -> Task | None:
+        """As the base has it; rq's own jobs, and those of a rate limit, are none of ours."""
+        found = self._each(lambda server, names: [tasks.one(self._look(server), task_id)])
         return next((each for each in found if each is not None), None)
 
     def requeue(self, lost: Lost, entry: LedgerEntry, delay: float = 0) -> bool:
@@ -89,14 +99,6 @@ class RQ(Adapter):
                     Prune(server, self.alias, wanted, order, done, until).run()
         done.seconds = time.monotonic() - began
         return done
-
-    def overdue_scheduled(self) -> list[scheduled.Overdue]:
-        """Scheduled tasks that have been due for a minute: nobody looks after them."""
-        return self._each(
-            lambda server, names: [
-                each for name in names for each in scheduled.overdue(server, self.alias, name)
-            ]
-        )
 
     def enqueue_overdue(self) -> int:
         """Put scheduled tasks that are due into their queue where no scheduler runs."""
@@ -133,6 +135,9 @@ class RQ(Adapter):
             if not known[name].get("ASYNC", True)
         ]
         return found
+
+    def _look(self, server: Server) -> Look:
+        return Look(server, self.alias, self.using)
 
     @cached_property
     def _servers(self) -> list[tuple[Server, list[str]]]:

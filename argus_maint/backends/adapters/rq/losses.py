@@ -44,7 +44,10 @@ _SETTLED = [
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What a change must find as it was. ``kind``: started, taken or failed."""
+    """What a change must find as it was. ``kind``: started, taken, failed, queued or scheduled.
+
+    ``lost`` returns the first three, and ``task`` any but taken.
+    """
 
     kind: str
     record: Record
@@ -139,12 +142,8 @@ class Look:
                 found.append(self._lost(token, newest[job_id].said.strip().rstrip(";"), 0.0))
         return found
 
-    def one(self, job_id: str) -> Lost | None:
-        """A failed task, whatever it failed of, as something that ``requeue`` takes."""
-        job = self._mine([job_id], ("failed", "stopped")).get(job_id)
-        if job is None:
-            return None
-        token = Token("failed", job, read_newest(self.server, [job_id])[job_id])
+    def asked_for(self, token: Token) -> Lost:
+        """A task as a person asks for it, whatever became of its worker."""
         return self._lost(token, "a person asks for it", 0.0, LedgerEntry.Verdict.MANUAL.value)
 
     def _mine(self, ids: Sequence[str], statuses: tuple[str, ...]) -> dict[str, Record]:
@@ -201,7 +200,7 @@ class Look:
             job.job_id,
             job.path,
             job.queue,
-            _attempt(job, newest, int(token.kind != "failed")),
+            _attempt(job, newest, int(token.kind in ("started", "taken"))),
             job.worker,
             verdict,
             f"worker {job.worker or '(none)'}: {evidence}",

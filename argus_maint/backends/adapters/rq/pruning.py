@@ -117,8 +117,9 @@ class Prune:
             jobs = read(self.server, ids)
             for queue in self.queues:
                 self._jobs([each for each in jobs.values() if each.queue == queue], queue)
-            self._stubs([each for each in jobs.values() if not each.status and not each.queue])
-            self._results(_ids(keys, "results"))
+            if not self.order.narrowed:
+                self._stubs([each for each in jobs.values() if not each.status and not each.queue])
+                self._results(_ids(keys, "results"))
             if not cursor:
                 return
 
@@ -131,7 +132,7 @@ class Prune:
             job.job_id: job
             for job in mine
             if (age := _age(job, newest[job.job_id], now)) is not None
-            and self.order.retention.goes(age, _kind(job), queue, job.path)
+            and self.order.goes(age, _kind(job), queue, job.path)
         }
         number = 0
         for part in self._parts(list(past)):
@@ -157,6 +158,8 @@ class Prune:
     def _entries(self, registry: str, ids: list[str], statuses: tuple[str, ...]) -> int:
         """Entries whose job is gone, or is something else by now."""
         number = 0
+        if self.order.narrowed:
+            return 0
         for part in self._parts(ids):
             keys = [registry, *(key("job", each) for each in part)]
             values = [",".join(("", *statuses, "")), *part]
