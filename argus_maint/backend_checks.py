@@ -18,7 +18,7 @@ from django.db import DEFAULT_DB_ALIAS
 
 from argus_maint import conf
 from argus_maint.backends.adapters import PACKAGES, adapters
-from argus_maint.backends.adapters.base import Adapter
+from argus_maint.backends.adapters.base import Adapter, in_one_line
 from argus_maint.backends.adapters.generic import Broken
 from argus_maint.backends.adapters.inline import Dummy, Immediate
 from argus_maint.checks import APP, TAG, TASKS_APP, AppConfigs
@@ -61,8 +61,11 @@ def messages(adapter: Adapter) -> list[checks.CheckMessage]:
     """What the checks have to say about one alias."""
     where = f'TASKS["{adapter.alias}"]'
     if isinstance(adapter, Broken):
+        what = (
+            "Nothing can be enqueued on it" if adapter.backend is None else "It is not looked after"
+        )
         hint = (
-            "Nothing can be enqueued on it; the other aliases are looked after. "
+            f"{what}; the other aliases are looked after. "
             f'"manage.py maint backends {adapter.alias}" tells when it can be used.'
         )
         return [checks.Warning(f"{where}: {adapter.trouble}.", hint=hint, id=UNUSABLE)]
@@ -79,7 +82,11 @@ def advice(adapter: Adapter) -> list[str]:
     """What its adapter warns of, without the alias and the full stop that it may have."""
     own = (f"TASKS[{adapter.alias!r}]: ", f'TASKS["{adapter.alias}"]: ')
     lines = []
-    for line in adapter.warnings():
+    try:
+        told = adapter.warnings()
+    except Exception as error:  # noqa: BLE001 - a site's own adapter must not end every command
+        told = [f"its adapter failed: {in_one_line(error)}"]
+    for line in told:
         for prefix in own:
             line = line.removeprefix(prefix)
         lines.append(line.rstrip("."))

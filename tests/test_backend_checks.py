@@ -60,6 +60,32 @@ def test_an_alias_whose_package_is_missing_is_told_what_to_install(settings, mon
     assert odd.startswith('TASKS["odd"]: no.such.Backend cannot be used: ModuleNotFoundError')
 
 
+@pytest.mark.parametrize(
+    ("adapter", "says"),
+    [
+        ("tests.backends.shelf.ShelfBackend", "is no subclass of argus_maint.backends.adapters"),
+        ("tests.backends.shelf.site", "is no subclass of argus_maint.backends.adapters"),
+        ("tests.backends.shelf.Nobody", "does not define"),
+    ],
+)
+def test_an_adapter_of_the_site_that_is_none_leaves_its_alias_alone(settings, adapter, says):
+    path = "tests.backends.shelf.ShelfBackend"
+    settings.TASKS = {"default": {"BACKEND": DATABASE_BACKEND}, "shelf": {"BACKEND": path}}
+    settings.ARGUS_MAINT = {"RESCUE": {"*": {}}, "BACKENDS": {path: adapter}}
+    ((number, told),) = of_aliases()
+    assert number == "W005"
+    assert told.startswith(f'TASKS["shelf"]: the adapter of {path} cannot be used: ')
+    assert f"ARGUS_MAINT[\"BACKENDS\"]['{path}']" in told and says in told
+
+
+@pytest.mark.usefixtures("production")
+def test_an_adapter_that_fails_ends_no_command(settings, monkeypatch):
+    monkeypatch.setattr(Database, "warnings", lambda self: 1 / 0)
+    ((number, told),) = of_aliases()
+    assert number == "W007"
+    assert "its adapter failed: ZeroDivisionError" in told
+
+
 def test_a_test_run_may_use_what_is_made_for_tests(settings):
     settings.TASKS = OTHERS
     assert of_aliases() == []

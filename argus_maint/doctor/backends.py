@@ -30,11 +30,14 @@ def look(using: str) -> Iterator[Line]:
 
 def _unusable(adapter: Broken) -> Line:
     package = backend_checks.missing_package(adapter)
+    why, fix = "Nothing can be enqueued on it, and", f'Correct TASKS["{adapter.alias}"].'
+    if adapter.backend is not None:
+        why, fix = "Tasks can be enqueued on it, but", 'Correct ARGUS_MAINT["BACKENDS"].'
     return bad(
         TOPIC,
         f"{adapter.alias}: {adapter.trouble} ({backend_checks.UNUSABLE})",
-        "Nothing can be enqueued on it, and nothing of it is looked after.",
-        f"pip install {package}" if package else f'Correct TASKS["{adapter.alias}"].',
+        f"{why} nothing of it is looked after.",
+        f"pip install {package}" if package else fix,
     )
 
 

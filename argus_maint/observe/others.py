@@ -5,12 +5,13 @@ A backend that does not answer is named by its ``trouble``; the others are shown
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from argus_maint.backends import adapters
 from argus_maint.backends.adapters.base import Adapter, Queue, Unreachable, Worker, in_one_line
+from argus_maint.backends.adapters.generic import Broken
 from argus_maint.log import get_logger
 from argus_maint.observe.history import iso
 
@@ -23,7 +24,7 @@ class Other:
 
     alias: str
     name: str
-    worker_command: str
+    start_command: Callable[[str], str] = lambda queue: ""
     queues: list[Queue] = field(default_factory=list)
     workers: list[Worker] = field(default_factory=list)
     trouble: str = ""
@@ -70,13 +71,13 @@ def named(others: Iterable[Other], alias: str) -> Other | None:
 def _is_shown(adapter: Adapter) -> bool:
     if adapter.in_task_table:
         return False
-    return adapter.supports_stats or adapter.supports_liveness or adapter.backend is None
+    return adapter.supports_stats or adapter.supports_liveness or isinstance(adapter, Broken)
 
 
 def _one(adapter: Adapter) -> Other:
-    other = Other(adapter.alias, adapter.name, adapter.worker_command)
-    if adapter.backend is None:
-        other.usable, other.trouble = False, " ".join(adapter.warnings())
+    other = Other(adapter.alias, adapter.name, adapter.start_command)
+    if isinstance(adapter, Broken):
+        other.usable, other.trouble = False, adapter.trouble
         return other
     try:
         other.queues = adapter.queues() if adapter.supports_stats else []

@@ -114,7 +114,7 @@ def _unserved(status: Status) -> list[Problem]:
         counts = queue.counts
         message = f"{counts.ready:,} ready in {_where(counts)}: no worker"
         other = named(status.others, counts.backend_name)
-        command = other.worker_command if other else _start_worker(counts)
+        command = other.start_command(counts.queue_name) if other else _start_worker(counts)
         becomes = ("UnattendedQueue", object_of(counts))
         if none_at_all:
             becomes = ("NoWorkers", "")

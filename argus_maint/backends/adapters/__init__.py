@@ -21,7 +21,7 @@ from typing import Any
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from argus_maint.backends.adapters.base import Adapter
+from argus_maint.backends.adapters.base import Adapter, in_one_line
 from argus_maint.backends.adapters.generic import Broken, Generic
 
 _HERE = "argus_maint.backends.adapters"
@@ -63,9 +63,13 @@ def _adapter(alias: str, configured: Any, using: str) -> Adapter:
         return Broken(alias, str(path), f"TASKS[{alias!r}] names no BACKEND", using)
     try:
         backend = _instance(alias, import_string(path))
-        return adapter_class(type(backend), path)(alias, path, backend, using)
     except Exception as error:  # noqa: BLE001 - the site's code, or a package that is missing
         return Broken(alias, path, _why(path, error), using)
+    try:
+        return adapter_class(type(backend), path)(alias, path, backend, using)
+    except Exception as error:  # noqa: BLE001 - the site's adapter, or a library of ours
+        trouble = f"the adapter of {path} cannot be used: {in_one_line(error)}"
+        return Broken(alias, path, trouble, using, backend)
 
 
 def _instance(alias: str, declared: Any) -> Any:
@@ -93,13 +97,24 @@ def adapter_class(backend: type, path: str = "") -> type[Adapter]:
         own = f"{each.__module__}.{each.__qualname__}"
         for known in (own, path if each is backend else ""):
             if known in named:
-                found: type[Adapter] = import_string(named[known])
-                return found
+                return _of_the_site(known, named[known])
         if own in KNOWN:
             return import_string(KNOWN[own])  # type: ignore[no-any-return]
         if each.__module__.startswith("django_tasks_cloud."):
             return import_string(f"{_HERE}.cloud.Cloud")  # type: ignore[no-any-return]
     return Generic
+
+
+def _of_the_site(backend: str, path: str) -> type[Adapter]:
+    where = f'ARGUS_MAINT["BACKENDS"][{backend!r}]'
+    try:
+        found = import_string(path)
+    except ImportError as error:
+        raise ImportError(f"{where}: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Adapter)):
+        base = f"{Adapter.__module__}.{Adapter.__name__}"
+        raise TypeError(f"{where}: {path} is no subclass of {base}")
+    return found
 
 
 def _why(path: str, error: Exception) -> str:

@@ -248,7 +248,7 @@ class Adapter:
     """One alias of TASKS. ``backend`` is the site's own instance of its class.
 
     ``name`` is the adapter's short name, ``package`` the distribution that brings the
-    backend, and ``worker_command`` how its workers are started; empty where there are none.
+    backend, and ``worker_command`` the program of its workers; empty where there are none.
     """
 
     name: ClassVar[str] = ""
@@ -272,13 +272,17 @@ class Adapter:
         """Whether it can do this; a name of ``CAPABILITIES``."""
         return bool(getattr(self, f"supports_{capability}"))
 
+    def start_command(self, queue: str = "") -> str:
+        """How a worker of this alias is started, for a shell: for all of its queues, or one."""
+        return self.worker_command
+
     def queues(self) -> list[Queue]:
         """Its queues, by name."""
-        raise NotImplementedError
+        raise self._lacks("queues")
 
     def workers(self) -> list[Worker]:
         """Its workers, the dead ones that it still knows included."""
-        raise NotImplementedError
+        raise self._lacks("workers")
 
     def counters(self) -> dict[str, int]:
         """Signals of its tasks that were seen in processes of this site, by event, if counted."""
@@ -286,18 +290,18 @@ class Adapter:
 
     def lost(self) -> list[Lost]:
         """Tasks whose worker is dead, and those of which that may yet turn out."""
-        raise NotImplementedError
+        raise self._lacks("lost")
 
     def tasks(self, status: str, most: int) -> list[Task]:
         """At most so many of one status: the longest waiting first, of the finished the newest.
 
         Asked of those that keep their tasks elsewhere than in the task table, as is ``task``.
         """
-        raise NotImplementedError
+        raise self._lacks("tasks")
 
     def task(self, task_id: str) -> Task | None:
         """One by its whole id; None: this alias has none of that id."""
-        raise NotImplementedError
+        raise self._lacks("task")
 
     def overlong(self) -> list[Overlong]:
         """RUNNING tasks that the backend gives to a second worker, though the first may live."""
@@ -309,7 +313,7 @@ class Adapter:
         One that is lost, or that has FAILED. False, and no trace, where the task is no longer
         as it was read.
         """
-        raise NotImplementedError
+        raise self._lacks("requeue")
 
     def fail(self, lost: Lost, entry: LedgerEntry, error: type[Exception]) -> bool:
         """Fail it with an exception class of ours; what it is told is ``entry.evidence``.
@@ -317,7 +321,7 @@ class Adapter:
         One that is lost or READY; of one that has FAILED the error becomes this. Returns what
         ``requeue`` does.
         """
-        raise NotImplementedError
+        raise self._lacks("fail")
 
     def enqueue_overdue(self) -> int:
         """Put scheduled tasks that are due, and that nobody else will, into their queue."""
@@ -325,11 +329,15 @@ class Adapter:
 
     def prune(self, order: PruneOrder) -> Pruned:
         """Delete finished tasks past their retention, in bounded steps."""
-        raise NotImplementedError
+        raise self._lacks("prune")
 
     def warnings(self) -> list[str]:
         """What a production site should know: one line each. Asks no server."""
         return []
+
+    def _lacks(self, method: str) -> NotImplementedError:
+        name = type(self).__name__
+        return NotImplementedError(f"{name} says that it supports this, and has no {method}()")
 
     def __repr__(self) -> str:
         """For logs."""

@@ -6,6 +6,7 @@ all backends are asked alike.
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from argus_maint.backends.adapters.base import Adapter, Lost, Queue, Worker
@@ -29,6 +30,14 @@ class Database(Adapter):
     supports_fence = True
     supports_prune = True
     in_task_table = True
+
+    def start_command(self, queue: str = "") -> str:
+        """Without a name it takes from every queue of its alias."""
+        if not self.worker_command:  # of an adapter that is built on this one
+            return ""
+        options = ["--queue-name", queue or "*"]
+        options += [] if self.alias == "default" else ["--backend", self.alias]
+        return shlex.join([*self.worker_command.split(), *options])
 
     def queues(self) -> list[Queue]:
         """READY and RUNNING; what has finished is not counted, for that reads the table."""

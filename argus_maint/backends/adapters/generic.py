@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from argus_maint.backends import signals
 from argus_maint.backends.adapters.base import CAPABILITIES, Adapter
 
@@ -20,12 +22,17 @@ class Generic(Adapter):
 
 
 class Broken(Adapter):
-    """An alias whose backend cannot be used. ``trouble`` says why, and what would help."""
+    """An alias that cannot be looked after. ``trouble`` says why, and what would help.
+
+    ``backend`` is None where it cannot be used either; else the fault is with its adapter.
+    """
 
     name = "unusable"
 
-    def __init__(self, alias: str, path: str, trouble: str, using: str) -> None:
-        super().__init__(alias, path, None, using)
+    def __init__(
+        self, alias: str, path: str, trouble: str, using: str, backend: Any = None
+    ) -> None:
+        super().__init__(alias, path, backend, using)
         self.trouble = trouble
 
     def warnings(self) -> list[str]:

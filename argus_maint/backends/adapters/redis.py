@@ -18,6 +18,7 @@ the tasks that run longer than the claim timeout now.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -77,6 +78,10 @@ class Redis(Adapter):
     def __init__(self, alias: str, path: str, backend: Any, using: str) -> None:
         super().__init__(alias, path, backend, using)
         self._link = Link(alias, backend)
+
+    def start_command(self, queue: str = "") -> str:
+        """One worker takes from every queue of its alias."""
+        return shlex.join([*self.worker_command.split(), "--backend", self.alias])
 
     def queues(self) -> list[Queue]:
         """From the status index; ``finished`` counts those that were successful."""

@@ -51,11 +51,14 @@ def _dead_of(other: Other) -> Iterator[Observation]:
     """One for each host on which workers of another backend died, and none is alive."""
     manned = {each.host for each in other.workers if each.alive}
     dead = {each.host: each for each in other.workers if each.alive is False}
+    command = other.start_command("")
     for host, each in sorted(dead.items()):
-        if host in manned or not other.worker_command:  # a pool is told of by ``detect.pools``
+        # A pool is told of by ``detect.pools``. One whose host nobody knows any more may have
+        # had any of the living for its heir.
+        if not command or host in manned or (manned and not host):
             continue
-        summary = f"{each.name} on {host} of backend {other.alias} died ({each.evidence}), "
-        summary += f"nothing in its place: {other.worker_command}"
+        summary = f"{each.name} on {host or 'a host'} of backend {other.alias} died "
+        summary += f"({each.evidence}), nothing in its place: {command}"
         evidence = {
             "worker": each.name,
             "host": host,

@@ -130,7 +130,7 @@ def _backend(adapter: Adapter, seen: Seen | None) -> dict[str, Any]:
         "install": missing_package(adapter) or None,
         "package": adapter.package or None,
         "package_version": version(adapter.package) or None,
-        "worker_command": adapter.worker_command or None,
+        "worker_command": adapter.start_command() or None,
         "capabilities": [
             {
                 "name": each,

@@ -117,7 +117,7 @@ def whole(
     facts = {
         "adapter": adapter.name,
         "package": f"{adapter.package} {version}".rstrip(),
-        "workers": adapter.worker_command,
+        "workers": adapter.start_command(),
     }
     lines = [join(styled(adapter.alias, HEAD), f"  {adapter.path}")]
     lines += [join(styled(f"  {key:<9}", DIM), told) for key, told in facts.items() if told]

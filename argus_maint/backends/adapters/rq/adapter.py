@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -42,6 +43,11 @@ class RQ(Adapter):
     why_not = {
         "fence": "the stock rqworker writes the end of a job itself, whoever owns it by then"
     }
+
+    def start_command(self, queue: str = "") -> str:
+        """The queues stand at its end; rqworker knows no alias."""
+        names = [queue] if queue else sorted(set(self.backend.queues) & set(queue_settings()))
+        return shlex.join([*self.worker_command.split(), *names])
 
     def queues(self) -> list[Queue]:
         """All of the alias's queues in RQ_QUEUES; see ``counts`` for how exact they are."""
