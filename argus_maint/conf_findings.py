@@ -128,6 +128,7 @@ _THRESHOLDS: dict[str, dict[str, _Threshold]] = {
         "skew": _Threshold(10.0, positive, 'How far apart clocks may be; "10s".'),
     },
     "ArchiveFailed": {},
+    "BackendUnreachable": {},
     "Misconfigured": {},
 }
 
@@ -151,6 +152,7 @@ _CODES: dict[str, tuple[str, str, int, int]] = {
     "DatabaseLocked": (CRITICAL, "A transaction holds locks that the queue waits for", 1, 1),
     "ClockSkew": (WARNING, "Clocks of hosts differ", 3, 2),
     "ArchiveFailed": (CRITICAL, "Finished tasks cannot be archived, and so are not pruned", 1, 1),
+    "BackendUnreachable": (CRITICAL, "A task backend does not answer, or refuses us", 2, 1),
     "Misconfigured": (WARNING, "A setting is wrong", 2, 1),
 }
 

@@ -131,12 +131,21 @@ class Scratch:
 
         The shell of a person carries no mark itself, and so outlives the project.
         """
-        path = self.folder / "bin" / "python"
-        path.parent.mkdir()
-        kept = {name: self.env[name] for name in (MARK, "PYTHONPATH", "PYTHONUNBUFFERED")}
-        set_ = " ".join(f"{name}={shlex.quote(value)}" for name, value in kept.items())
-        python = shlex.quote(sys.executable)
-        path.write_text(f'#!/bin/sh\nunset DJANGO_SETTINGS_MODULE\n{set_} exec {python} "$@"\n')
+        (self.folder / "bin").mkdir()
+        self._make_program("python", sys.executable, MARK, "PYTHONPATH", "PYTHONUNBUFFERED")
+
+    def wrap(self, name: str) -> None:
+        """Have a program of the machine's carry the mark too, whoever starts it."""
+        found = shutil.which(name)
+        if found is None:
+            raise Broken(f"there is no program {name} here")
+        self._make_program(name, found, MARK)
+
+    def _make_program(self, name: str, program: str, *kept: str) -> None:
+        path = self.folder / "bin" / name
+        set_ = " ".join(f"{each}={shlex.quote(self.env[each])}" for each in kept)
+        exec_ = f'{set_} exec {shlex.quote(program)} "$@"'
+        path.write_text(f"#!/bin/sh\nunset DJANGO_SETTINGS_MODULE\n{exec_}\n")
         path.chmod(0o755)
 
     def _commit(self, message: str, *first: str) -> None:

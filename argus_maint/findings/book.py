@@ -71,8 +71,11 @@ def record(
     noticed_by: str,
     using: str,
     began: datetime | None = None,
+    blind: Collection[str] = (),
 ) -> Outcome:
     """Write down what a pass has seen; ``looked_for`` has the codes it could judge.
+
+    What is about a task backend in ``blind``, of which nothing could be seen, stays as it is.
 
     ``began`` is when it began to look, by the database's clock. What a person has resolved
     since is not opened anew by what was seen before that.
@@ -90,7 +93,8 @@ def record(
         else:
             _see_again(known, each, codes[each.code], using, outcome)
     for fingerprint, known in live.items():
-        if fingerprint not in seen and known.code in looked_for:
+        unseen = known.evidence.get("backend") in blind
+        if fingerprint not in seen and known.code in looked_for and not unseen:
             _miss(known, codes[known.code], using, outcome)
     return outcome
 

@@ -54,6 +54,7 @@ class Report:
     unconfirmed: list[tuple[str, Lost]] = field(default_factory=list)  # with the alias
     enqueued: int = 0  # scheduled tasks that were due, and that nobody put into their queue
     errors: list[str] = field(default_factory=list)
+    unreachable: dict[str, str] = field(default_factory=dict)  # by alias, in its own words
     waited: float = 0.0
 
 
@@ -105,10 +106,12 @@ def _look(places: list[Adapter], errand: Errand, report: Report) -> None:
     for adapter in places:
         try:
             found = adapter.lost()
+        except Unreachable as error:
+            report.unreachable[adapter.alias] = str(error)
+            continue
         except Exception as error:
             report.errors.append(f"{adapter.alias}: {in_one_line(error)}")
-            if not isinstance(error, Unreachable):
-                logger.exception("rescue.error", backend=adapter.alias)
+            logger.exception("rescue.error", backend=adapter.alias)
             continue
         for lost in found:
             if lost.confirms_in > 0:

@@ -47,6 +47,7 @@ def rescue(given: Pass) -> Report:
         "dead_processes": made.ended,
         "unregistered": made.unregistered,
         "enqueued": others.enqueued,
+        "unreachable": others.unreachable,  # the finding BackendUnreachable says what to do
         "waited": round(made.waited + others.waited, 3),
     }
     locked = (f"task {each} is locked" for each in made.locked)

@@ -65,7 +65,8 @@ class Rescue:
     def add_others(self, report: foreign.Report) -> None:
         """Put what came of a pass over the other backends to it."""
         self.acts += report.acts
-        self.errors = [*self.errors, *report.errors]
+        away = (f"{alias}: {words}" for alias, words in report.unreachable.items())
+        self.errors = [*self.errors, *report.errors, *away]
         self.unconfirmed = report.unconfirmed
         self.waited += report.waited
 

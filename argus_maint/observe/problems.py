@@ -85,16 +85,19 @@ def _lost(census: Census) -> list[Problem]:
 
 
 def _unusable(status: Status) -> list[Problem]:
-    """Backends that do not answer, or cannot be used at all.
-
-    Where one does not answer, the job rescue cannot do its work, and fails.
-    """
+    """Backends that do not answer, or cannot be used at all."""
     found = []
     for each in status.others:
         if each.trouble:
-            becomes = ("JobFailed", "rescue") if each.usable else ("Misconfigured", "")
-            message, command = f"backend {each.alias}: {each.trouble}", "manage.py maint backends"
-            found.append(Problem("backend", message, command, *becomes))
+            becomes, command = (
+                ("BackendUnreachable", each.alias),
+                ["backends", each.alias, "--look"],
+            )
+            if not each.usable:
+                becomes, command = ("Misconfigured", ""), ["backends", each.alias]
+            message = f"backend {each.alias}: {each.trouble}"
+            line = shlex.join(["manage.py", "maint", *command])
+            found.append(Problem("backend", message, line, *becomes))
     return found
 
 

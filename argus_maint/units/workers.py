@@ -78,7 +78,7 @@ REDIS = Kind(
 )
 CONCURRENT = Kind(
     "the worker of django-tasks-concurrent, over the task table",
-    "tasks in hand get {seconds} s to finish; what is left stays RUNNING until its time limit.",
+    "tasks in hand get {seconds} s to finish; what is left goes back to the queue.",
     "It waits for the database by itself; what ends sooner than that is not set up rightly.",
     "It is one process, with its tasks in it.",
 )

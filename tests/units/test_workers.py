@@ -145,7 +145,7 @@ def test_runit_and_openrc_get_scripts() -> None:
 def test_each_file_says_what_becomes_of_tasks_when_it_stops(form: str) -> None:
     text = " ".join("".join(files(form).values()).replace("#", "").replace(";", "").split())
     assert "the task in hand gets 45 s to finish what is left is found by the job rescue." in text
-    assert "what is left stays RUNNING until its time limit." in text
+    assert "what is left goes back to the queue." in text
     assert "the task in hand gets 30 s" in text
 
 

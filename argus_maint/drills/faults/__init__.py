@@ -9,7 +9,7 @@ is ended by a person is the page's business.
 
 from __future__ import annotations
 
-from argus_maint.drills.faults import schedule, site, storage, tasks, workers
+from argus_maint.drills.faults import backends, schedule, site, storage, tasks, workers
 from argus_maint.drills.faults.fault import Fault
 
 __all__ = ["FAULTS", "Fault", "fault_of"]
@@ -176,6 +176,17 @@ _ALL = (
             "The prune failed: `maint jobs`. Look at the folder it names.",
         ),
         storage.archive_failed,
+    ),
+    Fault(
+        "backend-unreachable",
+        "BackendUnreachable",
+        (
+            "Where are tasks kept? Is it all there?",
+            "`maint backends --look` asks each backend. One is on a server of its own.",
+        ),
+        backends.backend_unreachable,
+        needs=("git", "redis-server"),
+        packages=("django_rq", "django_tasks_rq"),
     ),
     Fault(
         "misconfigured",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from argus_maint.drills.scratch import Scratch
 
@@ -16,8 +17,8 @@ class Fault:
     ``inject(scratch)`` does it by real means, and returns when it is done: the next pass of
     the job ``findings`` sees it. It raises ``scratch.Broken`` where it cannot. ``beside`` are
     findings that the same fault makes true as well, by its nature. ``needs`` are programs
-    that it, or who puts it right, cannot do without. ``restarts`` are the kinds of processes
-    that its page has restarted, or started, which its findings do not see.
+    that it, or who puts it right, cannot do without, ``packages`` are modules. ``restarts`` are
+    the kinds of processes that its page has restarted, or started, which its findings do not see.
     """
 
     name: str
@@ -27,7 +28,9 @@ class Fault:
     beside: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     restarts: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
 
     def missing(self) -> list[str]:
-        """Programs that it needs and that are not here."""
-        return [each for each in self.needs if shutil.which(each) is None]
+        """Programs and modules that it needs and that are not here."""
+        programs = [each for each in self.needs if shutil.which(each) is None]
+        return programs + [each for each in self.packages if find_spec(each) is None]

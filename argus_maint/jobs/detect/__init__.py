@@ -33,7 +33,16 @@ from argus_maint.dbtime import db_now
 from argus_maint.exceptions import JobError
 from argus_maint.findings import book
 from argus_maint.findings.observation import Observation
-from argus_maint.jobs.detect import database, processes, queues, schedule, site, storage, tasks
+from argus_maint.jobs.detect import (
+    backends,
+    database,
+    processes,
+    queues,
+    schedule,
+    site,
+    storage,
+    tasks,
+)
 from argus_maint.jobs.detect.look import Look
 from argus_maint.log import get_logger
 
@@ -44,7 +53,7 @@ Detector = Callable[[Look], Iterable[Observation]]
 # Who holds locks comes first: the others may have to wait for them.
 DETECTORS: dict[str, Detector] = {
     code: detector
-    for each in (database, site, processes, queues, tasks, schedule, storage)
+    for each in (database, site, backends, processes, queues, tasks, schedule, storage)
     for code, detector in each.DETECTORS.items()
 }
 
@@ -56,6 +65,7 @@ class Seen:
     observations: list[Observation] = field(default_factory=list)
     looked_for: set[str] = field(default_factory=set)
     errors: dict[str, str] = field(default_factory=dict)  # by code
+    blind: set[str] = field(default_factory=set)  # backends that told nothing
     began: datetime | None = None  # by the database's clock, where it told
 
 
@@ -79,6 +89,7 @@ def observe(
                 discard(using)
         else:
             seen.looked_for.add(code)
+    seen.blind = {each.object for each in seen.observations if each.code == "BackendUnreachable"}
     return seen
 
 
@@ -94,7 +105,9 @@ def _began(using: str) -> datetime | None:
 def make(using: str, noticed_by: str, jobs: Mapping[str, Job] | None = None) -> dict[str, Any]:
     """One pass: look, record, report. ``problems`` are open findings that nobody has acked."""
     seen = observe(using, jobs)
-    outcome = book.record(seen.observations, seen.looked_for, noticed_by, using, seen.began)
+    outcome = book.record(
+        seen.observations, seen.looked_for, noticed_by, using, seen.began, seen.blind
+    )
     now = db_now(using)
     report = {
         "opened": [str(each) for each in outcome.opened],

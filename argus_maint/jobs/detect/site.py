@@ -18,12 +18,10 @@ from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 
 from argus_maint.backend_checks import UNUSABLE
-from argus_maint.backends.adapters import adapters
-from argus_maint.backends.adapters.base import Unreachable
 from argus_maint.checks import APP, TAG, TASKS_APP
 from argus_maint.findings.observation import Observation
+from argus_maint.jobs.detect.backends import overlong
 from argus_maint.jobs.detect.look import Look
-from argus_maint.observe.screen import span
 
 
 def misconfigured(look: Look) -> Iterator[Observation]:
@@ -43,25 +41,7 @@ def misconfigured(look: Look) -> Iterator[Observation]:
         summary = f"{', '.join(missing)} not applied: run manage.py migrate"
         evidence = {"check": "migration", "messages": missing}
         yield Observation("Misconfigured", "migration", summary, evidence)
-
-    yield from _overlong(look.using)
-
-
-def _overlong(using: str) -> Iterator[Observation]:
-    """Tasks that are run twice, since they take longer than their backend waits."""
-    for adapter in adapters(using):
-        try:
-            found = adapter.overlong()
-        except Unreachable:  # which the job rescue tells
-            continue
-        if found:
-            first = max(found, key=lambda each: (each.twice, each.seconds))
-            summary = f"backend {adapter.alias}: task {first.task_id} ({first.task_path}) "
-            summary += f"has run for {span(first.seconds)}: {first.evidence}"
-            if len(found) > 1:
-                summary += f"; {len(found) - 1} more"
-            evidence = {"check": f"overlong-{adapter.alias}", "backend": adapter.alias}
-            yield Observation("Misconfigured", str(evidence["check"]), summary, dict(evidence))
+    yield from overlong(look.using)
 
 
 def _not_applied(using: str) -> list[str]:

@@ -29,15 +29,20 @@ if now[1] ~= ARGV[3] or (now[2] or '') ~= ARGV[4] or (now[3] or '') ~= ARGV[5]
     or (now[4] or '') ~= ARGV[8] then return 0 end
 local last = redis.call('XREVRANGE', results, '+', '-', 'COUNT', 1)
 if (last[1] and last[1][1] or '') ~= ARGV[7] then return 0 end
+-- An execution that lives has it, whatever rq has written since.
+local stem = string.sub(execution, 1, #execution - #member + #id + 1)
+local known = redis.call('ZRANGE', executions, 0, -1)
+for _, each in ipairs(known) do
+  if redis.call('EXISTS', stem .. each) == 1 then return 0 end
+end
 if kind == 'started' then
-  if not redis.call('ZSCORE', wip, member) or redis.call('EXISTS', execution) == 1 then
+  if not redis.call('ZSCORE', wip, member) or redis.call('EXISTS', execution) == 1
+      or redis.call('LPOS', taken, id) then
     return 0
   end
-  -- Another execution of the same job may live: then it is that one's.
-  local others = string.sub(execution, 1, #execution - #member + #id + 1)
-  for _, each in ipairs(redis.call('ZRANGE', executions, 0, -1)) do
-    if redis.call('EXISTS', others .. each) == 1 then return 0 end
-  end
+elseif kind == 'failed' then
+  -- Somebody has put it back, and rq was late to say that it has failed.
+  if redis.call('LPOS', queue, id) or redis.call('LPOS', taken, id) then return 0 end
 elseif kind == 'taken' then
   if redis.call('EXISTS', executions) == 1 or not redis.call('LPOS', taken, id) then return 0 end
 elseif kind == 'queued' then
@@ -46,6 +51,7 @@ elseif kind == 'scheduled' then
   if redis.call('ZREM', scheduled, id) == 0 then return 0 end
 end
 redis.call('ZREM', wip, member)
+for _, each in ipairs(known) do redis.call('ZREM', wip, id .. ':' .. each) end
 redis.call('ZREM', failed, id)
 redis.call('LREM', taken, 1, id)
 redis.call('SREM', workers, member)

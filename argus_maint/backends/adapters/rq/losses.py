@@ -34,12 +34,6 @@ ABANDONED = "Moved to FailedJobRegistry, due to AbandonedJobError"
 KILLED = "Work-horse terminated unexpectedly"
 NEVER_BEGAN = "Job was stuck in intermediate queue"
 _taken: dict[tuple[str, str, str], float] = {}  # since when this process has seen them so
-_SETTLED = [
-    LedgerEntry.Action.REQUEUED,
-    LedgerEntry.Action.FAILED,
-    LedgerEntry.Action.QUARANTINED,
-    LedgerEntry.Action.DISCARDED,
-]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,11 @@ import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
 from itertools import islice
 from typing import Any
+from uuid import UUID
 
 from redis.exceptions import ResponseError
 
@@ -40,10 +42,18 @@ FIELDS = (
 )
 
 
+_VALUES: dict[tuple[str, str], type] = {
+    (each.__module__, each.__qualname__): each
+    for each in (date, datetime, time, timedelta, timezone, Decimal, UUID)
+}
+
+
 class _Plain(pickle.Unpickler):
-    """Reads values that need no class."""
+    """Reads values that need no class, and a few classes that do nothing but hold a value."""
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _VALUES:
+            return _VALUES[module, name]
         raise pickle.UnpicklingError(f"{module}.{name} is no plain value")
 
 
@@ -177,10 +187,18 @@ def _record(job_id: str, values: Sequence[Any], server: Server) -> Record:
         text(raw["ended_at"]),
         text(raw["enqueued_at"]),
         text(raw["last_heartbeat"]),
-        int(raw["failure_ttl"]) if raw["failure_ttl"] else None,
+        _number(raw["failure_ttl"]),
         bool(raw["rate_limit_key"]),
-        int(raw[EARLIER] or 0),
+        _number(raw[EARLIER]) or 0,
     )
+
+
+def _number(stored: bytes | None) -> int | None:
+    """None as well for what is no number: a job of somebody else's may have anything."""
+    try:
+        return int(float(stored or b""))
+    except (ValueError, OverflowError):
+        return None
 
 
 def _meta(stored: bytes | None, server: Server) -> dict[str, Any]:

@@ -67,6 +67,7 @@ ARGUS_MAINT = {
         "DatabaseLocked": {**AT_ONCE, "held": 1},
         "ClockSkew": AT_ONCE,
         "ArchiveFailed": AT_ONCE,
+        "BackendUnreachable": AT_ONCE,
         "Misconfigured": AT_ONCE,
     },
 }
