@@ -109,8 +109,7 @@ def _running(adapter: Adapter, task: Task) -> tuple[Lost, Objection]:
     if lost.confirms_in <= 0:
         return lost, None
     if math.isinf(lost.confirms_in):
-        line = f"{lost.evidence}; its backend runs it again by itself"
-        return lost, (Outcome.REFUSED, line)
+        return lost, (Outcome.REFUSED, lost.evidence)
     line = f"{lost.evidence}; certain in {span(lost.confirms_in)}, to wait: manage.py maint rescue"
     return lost, (Outcome.REFUSED, line)
 

@@ -174,8 +174,8 @@ class Registered(theirs.ConcurrentWorker):  # type: ignore[misc] # it has no typ
         if options:
             declare(row.task_path, options, self.crew.using)
         bound: Any = row
-        bound.set_successful = lambda value: settle(Outcome.success(value))
-        bound.set_failed = lambda error: _fail(settle, error)
+        ending = _Ending(settle)
+        bound.set_successful, bound.set_failed = ending.succeed, ending.fail
         return True
 
     def _settle(self, row: DBTaskResult, attempt: Attempt, outcome: Outcome) -> None:
@@ -200,10 +200,24 @@ class Registered(theirs.ConcurrentWorker):  # type: ignore[misc] # it has no typ
         raise _Refused(f"{attempt.task_id} is {settled.value}")
 
 
-def _fail(settle: Callable[[Outcome], None], error: BaseException) -> None:
-    if isinstance(error, _Refused):  # of the success that was tried before
-        raise error
-    settle(Outcome.failure(error))
+class _Ending:
+    """How one task ended. The package fails a task whose success could not be written."""
+
+    def __init__(self, settle: Callable[[Outcome], None]) -> None:
+        self.settle = settle
+        self.success: Outcome | None = None
+
+    def succeed(self, value: Any) -> None:
+        outcome = self.success = Outcome.success(value)
+        self.settle(outcome)
+
+    def fail(self, error: BaseException) -> None:
+        if isinstance(error, _Refused):  # of the success that was tried before
+            raise error
+        if self.success is not None and isinstance(error, TRANSIENT):
+            self.settle(self.success)  # the database is away: the task has succeeded all the same
+            return
+        self.settle(Outcome.failure(error))
 
 
 def _number(sub_id: str) -> int:

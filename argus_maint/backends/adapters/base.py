@@ -229,19 +229,36 @@ def entry_of(adapter: Adapter, lost: Lost, **values: Any) -> LedgerEntry:
     )
 
 
-def recorded(entry: LedgerEntry, using: str, act: Callable[[], bool]) -> bool:
+def recorded(
+    entry: LedgerEntry,
+    using: str,
+    act: Callable[[], bool],
+    unsure: Callable[[Exception], bool] = lambda error: False,
+) -> bool:
     """Save the entry and act on a server of its own: both, or (where it says False) neither.
 
-    The entry is there first, so a database that cannot be written stops the act. A process
-    that dies between act and commit leaves an act without a trace.
+    The entry is there first, so a database that cannot be written stops the act. Where no
+    answer came to what was sent (``unsure`` says so of what ``act`` raised), it may have been
+    done: the entry stays, and says that, and the error is raised. A process that dies between
+    act and commit leaves an act without a trace.
     """
+    no_answer: Exception | None = None
     with short_transaction(using, LOCK_WAIT):
         entry.acted_at = DbNow()
         entry.save(using=using, force_insert=True)
-        if not act():
-            transaction.set_rollback(True, using=using)
-            return False
-    return True
+        try:
+            done = act()
+        except Exception as error:
+            if not unsure(error):
+                raise
+            no_answer = error
+            entry.evidence += "; the server gave no answer: it may not have been done"
+            entry.save(using=using, update_fields=["evidence"])
+        else:
+            transaction.set_rollback(not done, using=using)
+    if no_answer is not None:
+        raise no_answer
+    return done
 
 
 class Adapter:

@@ -40,6 +40,7 @@ from argus_maint.backends.adapters.base import (
     Worker,
     recorded,
 )
+from argus_maint.backends.adapters.redis_errors import gave_no_answer
 from argus_maint.backends.adapters.redis_link import Link
 from argus_maint.backends.adapters.redis_look import Look, Sight
 from argus_maint.backends.adapters.redis_prune import Pruning
@@ -190,7 +191,9 @@ class Redis(Adapter):
                 **more,
             }
             move = client.register_script(MOVE)
-            return recorded(entry, self.using, lambda: bool(move(keys, [json.dumps(order)])))
+            return recorded(
+                entry, self.using, lambda: bool(move(keys, [json.dumps(order)])), gave_no_answer
+            )
 
 
 def _asked_for(state: State) -> Task:

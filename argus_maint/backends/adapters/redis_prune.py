@@ -10,17 +10,15 @@ until somebody asks for them all: these are counted as ``expired``.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from django.utils import timezone
 from django_tasks_redis.utils import deserialize_datetime
 
 from argus_maint.backends.adapters.base import Pruned, PruneOrder
 from argus_maint.backends.adapters.redis_scripts import DELETE
-from argus_maint.backends.adapters.redis_store import STATUSES, Store
+from argus_maint.backends.adapters.redis_store import STATUSES, Store, last_error
 from argus_maint.backends.database import FAILED, SUCCESSFUL
 from argus_maint.clock import now
 from argus_maint.exceptions import TaskQuarantined
@@ -136,12 +134,7 @@ class Pruning:
         if at is None:
             return ""
         kind = "successful" if status == SUCCESSFUL else "failed"
-        if kind == "failed" and _last_error(errors) == _QUARANTINED:
+        if kind == "failed" and last_error(errors) == _QUARANTINED:
             kind = "quarantined"
         age = (timezone.now() - at).total_seconds()
         return kind if self.order.goes(age, kind, queue, path) else ""
-
-
-def _last_error(text: str) -> str:
-    errors: Any = json.loads(text or "[]")
-    return str(errors[-1].get("exception_class_path", "")) if errors else ""

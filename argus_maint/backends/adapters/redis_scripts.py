@@ -18,6 +18,16 @@ for i, value in ipairs(order.found) do
         return 0
     end
 end
+-- Before anything is changed: a script that stops in the middle is not taken back.
+local errors = {}
+if order.error then
+    local read, kept = pcall(cjson.decode, found[5] or '')
+    if read and type(kept) == 'table' then
+        errors = kept
+    end
+    errors[#errors + 1] = order.error
+    errors = cjson.encode(errors)
+end
 if order.message ~= '' then
     local entry = redis.pcall('XPENDING', KEYS[12], order.group, order.message, order.message, 1)
     if entry.err or not entry[1] or entry[1][2] ~= order.consumer then
@@ -27,12 +37,7 @@ if order.message ~= '' then
     redis.call('XDEL', KEYS[12], order.message)
 end
 if order.error then
-    local errors = {}
-    if found[5] and found[5] ~= '' then
-        errors = cjson.decode(found[5])
-    end
-    errors[#errors + 1] = order.error
-    redis.call('HSET', KEYS[1], 'errors_json', cjson.encode(errors))
+    redis.call('HSET', KEYS[1], 'errors_json', errors)
 end
 for name, value in pairs(order.fields) do
     redis.call('HSET', KEYS[1], name, value)

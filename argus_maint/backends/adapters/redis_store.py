@@ -55,13 +55,12 @@ class State:
     @property
     def workers(self) -> list[str]:
         """The worker of each attempt."""
-        return [str(each) for each in json.loads(self.guarded[1] or "[]") or []]
+        return [str(each) for each in as_list(self.guarded[1]) or []]
 
     @property
     def error(self) -> str:
         """The dotted path of what it failed of last."""
-        errors = json.loads(self.errors or "[]") or [{}]
-        return str(errors[-1].get("exception_class_path", ""))
+        return last_error(self.errors)
 
     @property
     def since(self) -> datetime | None:
@@ -128,13 +127,13 @@ class Store:
         return datetime.fromtimestamp(seconds, tz=timezone.utc) + timedelta(microseconds=micros)
 
     def states(self, task_ids: Iterable[str]) -> Iterator[State]:
-        """Those of these tasks that are there."""
+        """Those of these tasks that are there, and can be read."""
         for ids in _pages(task_ids):
             pipeline = self.client.pipeline(transaction=False)
             for task_id in ids:
                 pipeline.hmget(self.result_key(task_id), _FIELDS)
             for task_id, values in zip(ids, pipeline.execute(), strict=True):
-                if values[0]:
+                if values[0] and as_list(values[1] or "") is not None:
                     yield _state(task_id, [value or "" for value in values])
 
     def running(self) -> list[State]:
@@ -267,6 +266,21 @@ class Store:
             counts = QueueCounts(self.backend.alias, queue, ready, later, busy, oldest.get(queue))
             found.append(Queue(counts, bad, good))
         return found
+
+
+def as_list(text: str) -> list[Any] | None:
+    """What the package keeps as JSON; None where it is no list."""
+    try:
+        found = json.loads(text or "[]")
+    except ValueError:
+        return None
+    return [] if found is None else found if isinstance(found, list) else None
+
+
+def last_error(text: str) -> str:
+    """The dotted path of the newest of a task's errors; empty where there is none."""
+    newest = (as_list(text) or [{}])[-1]
+    return str(newest.get("exception_class_path", "")) if isinstance(newest, dict) else ""
 
 
 def _state(task_id: str, values: Sequence[str]) -> State:

@@ -9,10 +9,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db import transaction
+from django.db.models import F
 from django.test import override_settings
 from django.utils import timezone
 
@@ -152,6 +155,20 @@ def test_one_that_was_frozen_is_fenced_and_claims_under_another_id(lab: Lab) -> 
     again = lab.until_status(row, "SUCCESSFUL")
     assert len(again.worker_ids) == 2 and again.worker_ids[1] != owner.worker_id
     assert first.process.poll() is None
+
+
+@own
+def test_a_success_that_could_not_be_written_for_a_lease_is_no_failure(lab: Lab) -> None:
+    """The package fails a task whose success raised; the database was only away."""
+    worker(lab)
+    row = tasks.wait_for.enqueue(lab.path("go"))
+    lab.holder(row)
+    with transaction.atomic():
+        Process.objects.update(beats=F("beats"))  # SQLite: nobody else writes meanwhile
+        (lab.folder / "go").touch()
+        time.sleep(6)  # longer than its lease
+    until(lambda: lab.row(row).status in ("SUCCESSFUL", "FAILED"))
+    assert lab.row(row).status == "SUCCESSFUL", lab.row(row).traceback
 
 
 @own

@@ -17,6 +17,7 @@ from argus_maint.exceptions import TaskDiscarded, WorkerLost
 from argus_maint.jobs import foreign
 from argus_maint.jobs.errand import Errand
 from argus_maint.models import LedgerEntry
+from argus_maint.retention import Retention
 from tests import tasks
 from tests.backends.adapters.conftest import Broker
 from tests.backends.adapters.world import began, ended
@@ -299,3 +300,30 @@ def test_there_is_no_fence_a_live_worker_overwrites_what_was_decided(
     assert world.status(task_id) == "FAILED"
     file.touch()
     until(lambda: world.status(task_id) == "SUCCESSFUL", what="it is overwritten")
+
+
+# -- records that somebody has broken ---------------------------------------------
+
+
+def test_one_broken_record_keeps_nobody_from_the_rest(world: RedisWorld, file: Path) -> None:
+    good, _ = killed(world, file)
+    bad, _ = killed(world, file, "bad")
+    key = f"django_tasks:redis:result:{bad}"
+    world.server.hset(key, "worker_ids_json", "{broken")
+    assert [each.task_id for each in world.adapter.lost()] == [good]
+    assert world.adapter.task(bad) is None
+    world.server.hset(key, "errors_json", "{broken")
+    assert world.adapter.tasks("RUNNING", 10)
+    assert not world.prune(Retention({"failed": 1.0, "successful": 1.0, "quarantined": 1.0}))
+
+
+def test_a_task_with_broken_errors_is_failed_in_one_piece(world: RedisWorld, file: Path) -> None:
+    """The script reads what it needs before it changes anything."""
+    task_id, _ = killed(world, file)
+    broken = '[{"traceback": "\\ud800"}]'
+    world.server.hset(f"django_tasks:redis:result:{task_id}", "errors_json", broken)
+    (lost,) = world.adapter.lost()
+    assert world.adapter.fail(lost, entry(world.adapter, lost, "failed"), WorkerLost)
+    assert world.status(task_id) == "FAILED"
+    assert world.errors(task_id) == ["argus_maint.exceptions.WorkerLost"]
+    assert world.adapter.lost() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -10,12 +11,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from argus_maint.backends.adapters.rq import fleet, processes
-from argus_maint.exceptions import WorkerLost
+from argus_maint.backends.adapters.rq import fleet, losses, processes
+from argus_maint.exceptions import TaskDiscarded, WorkerLost
 from argus_maint.models import LedgerEntry
 from tests.backends.adapters.rq_help import (
     FAILED,
+    adapter,
     entry,
+    finished,
     lost_one,
     running,
 )
@@ -87,13 +90,56 @@ def test_a_horse_that_is_killed_is_a_loss_with_its_signal(rq: RQWorld, tmp_path:
     assert worker.process.poll() is None
 
 
-def test_what_the_ledger_has_settled_is_not_found_again(rq: RQWorld, tmp_path: Path) -> None:
+def test_what_a_person_has_discarded_is_not_found_again(rq: RQWorld, tmp_path: Path) -> None:
     _, _, horse = running(rq, tmp_path / "out", "x", 600)
     os.kill(horse, signal.SIGKILL)
     (lost,) = until(rq.adapter.lost)
-    act = entry(rq, lost, action=LedgerEntry.Action.DISCARDED, acted_at=lost.seen_at)
-    act.save()
+    act = entry(rq, lost, action=LedgerEntry.Action.DISCARDED)
+    assert rq.adapter.fail(lost, act, TaskDiscarded)
     assert rq.adapter.lost() == []
+
+
+def test_a_server_that_went_back_in_time_has_its_lost_tasks_found_again(
+    rq: RQWorld, tmp_path: Path
+) -> None:
+    """An old snapshot, or a replica that had not heard of the requeue."""
+    task_id, _, horse = running(rq, tmp_path / "out", "x", 600)
+    os.kill(horse, signal.SIGKILL)
+    (lost,) = until(rq.adapter.lost)
+    kept = {each: rq.redis.dump(each) for each in rq.redis.keys(f"rq:*{task_id}")}
+    for worker in rq.lab.started:
+        rq.kill(worker)
+    assert rq.adapter.requeue(lost, entry(rq, lost))
+    for each, stored in kept.items():
+        rq.redis.restore(each, 0, stored, replace=True)
+    rq.redis.lrem("rq:queue:default", 0, task_id)
+    rq.redis.zadd("rq:failed:default", {task_id: time.time() + 1e6})
+    assert [each.task_id for each in rq.adapter.lost()] == [task_id]
+
+
+def test_a_lost_task_is_found_behind_many_that_only_failed(rq: RQWorld, tmp_path: Path) -> None:
+    task_id, worker, horse = running(rq, tmp_path / "out", "x", 600)
+    os.kill(horse, signal.SIGKILL)
+    until(lambda: rq.status(task_id) == "FAILED")
+    for other in finished(rq, 1200):
+        rq.redis.hset(f"rq:job:{other}", "status", "failed")
+        rq.redis.zadd("rq:failed:default", {other: time.time() + 1e9})
+    made = adapter(rq)
+    assert [each.task_id for each in made.lost()] == [task_id]
+    assert [each.task_id for each in made.lost()] == [task_id], "also at the second look"
+    assert worker.process.poll() is None
+
+
+def test_one_past_its_timeout_is_given_the_time_that_its_worker_needs(
+    rq: RQWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """rq lets its mark expire while it still runs."""
+    monkeypatch.setattr(losses.Look, "grace", 0.0)  # the server has just been started
+    lost = lost_one(rq, tmp_path / "out")
+    assert lost.confirms_in == 0
+    rq.redis.hset(f"rq:job:{lost.task_id}", "timeout", 1)
+    until(lambda: rq.adapter.lost()[0].confirms_in > 25, what="its timeout is over")
+    assert rq.adapter.lost()[0].confirms_in <= 31
 
 
 def test_a_task_that_rq_found_first_is_a_loss(rq: RQWorld, tmp_path: Path) -> None:
@@ -123,7 +169,9 @@ def test_a_horse_that_goes_on_is_not_lost(rq: RQWorld, tmp_path: Path) -> None:
         assert rq.adapter.lost() == []
         fleet._remembered.clear()
         rq.redis.delete("rq:worker:of-x")  # where it ran is not known any more
-        assert rq.adapter.lost() == []
+        (maybe,) = rq.adapter.lost()
+        assert maybe.confirms_in == math.inf
+        assert f"process {horse} of this host may be at it" in maybe.evidence
         assert [each.pid for each in processes.table().orphans()] == [horse]
     finally:
         os.kill(horse, signal.SIGKILL)

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
+from django.conf import settings
 from django.db import connections
+from django.utils.module_loading import import_string
 
+from argus_maint.backends.adapters.base import Unreachable
+from argus_maint.backends.adapters.rq.server import Server
 from argus_maint.exceptions import TaskDiscarded, TaskQuarantined, WorkerLost
 from argus_maint.models import LedgerEntry
 from tests import tasks
+from tests.backends.adapters.conftest import Broker
 from tests.backends.adapters.rq_help import (
     FAILED,
     adapter,
     entry,
     lost_one,
+    running,
     scheduled,
 )
 from tests.backends.adapters.world import began, ended
@@ -157,3 +168,80 @@ def test_a_task_that_a_worker_has_just_taken_is_not_failed(rq: RQWorld, tmp_path
     act = entry(rq, ready.handle, **FAILED)
     assert not rq.adapter.fail(ready.handle, act, TaskDiscarded)
     assert not LedgerEntry.objects.exists()
+
+
+def test_a_failed_task_whose_execution_lives_is_not_requeued(rq: RQWorld, tmp_path: Path) -> None:
+    """A worker with a clock that is ahead has its maintenance fail what runs elsewhere."""
+    from rq.registry import StartedJobRegistry
+
+    task_id, _, _ = running(rq, tmp_path / "out", "x", 600)
+    plain = redis.Redis(port=settings.BROKER_PORT)
+    job_class = import_string("django_tasks_rq.Job")
+    registry = StartedJobRegistry("default", connection=plain, job_class=job_class)
+    registry.cleanup(time.time() + 200)
+    plain.close()
+    until(lambda: rq.status(task_id) == "FAILED")
+    failed = rq.adapter.task(task_id)
+    assert failed is not None
+    assert not rq.adapter.requeue(failed.handle, entry(rq, failed.handle))
+    assert rq.redis.llen("rq:queue:default") == 0
+    assert not LedgerEntry.objects.exists()
+
+
+def test_a_failed_task_that_is_queued_already_is_not_queued_twice(rq: RQWorld) -> None:
+    task_id = rq.enqueue(tasks.add, 1, "2")
+    worker = rq.worker()
+    until(lambda: rq.status(task_id) == "FAILED")
+    rq.kill(worker)
+    failed = rq.adapter.task(task_id)
+    assert failed is not None
+    rq.redis.rpush("rq:queue:default", task_id)
+    assert not rq.adapter.requeue(failed.handle, entry(rq, failed.handle))
+    assert rq.redis.llen("rq:queue:default") == 1
+
+
+def test_an_act_without_an_answer_keeps_its_entry(
+    rq: RQWorld, broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server does it, and says so too late."""
+    lost = lost_one(rq, tmp_path / "out")
+    made, process = rq.adapter, broker.process
+    assert process is not None and made.queues()  # it has a connection
+    save = LedgerEntry.save
+
+    def stop(self: LedgerEntry, **values: Any) -> None:
+        save(self, **values)
+        if values.get("force_insert"):
+            process.send_signal(signal.SIGSTOP)
+
+    monkeypatch.setattr(LedgerEntry, "save", stop)
+    monkeypatch.setattr("argus_maint.backends.adapters.rq.acts.stamp_of", lambda now: "")
+    monkeypatch.setattr(Server, "now", lambda self: time.time())
+    try:
+        with pytest.raises(Unreachable, match="does not answer"):
+            made.requeue(lost, entry(rq, lost))
+    finally:
+        process.send_signal(signal.SIGCONT)
+    assert until(lambda: rq.redis.llen("rq:queue:default") == 1)
+    assert "it may not have been done" in LedgerEntry.objects.get().evidence
+
+
+@pytest.mark.parametrize("value", ["x", 1.5, None, "when", ["a"]])
+def test_what_a_task_keeps_in_its_meta_hides_nothing(
+    rq: RQWorld, tmp_path: Path, value: Any
+) -> None:
+    task_id = rq.append(tmp_path / "out", "x")
+    plain = redis.Redis(port=settings.BROKER_PORT)
+    meta = pickle.loads(plain.hget(f"rq:job:{task_id}", "meta"))
+    meta["mine"] = datetime.now(timezone.utc) if value == "when" else value
+    plain.hset(f"rq:job:{task_id}", "meta", pickle.dumps(meta))
+    plain.hset(f"rq:job:{task_id}", "failure_ttl", "1.5")
+    plain.close()
+    assert rq.adapter.task(task_id) is not None
+
+
+def test_a_due_task_behind_many_of_others_is_enqueued(rq: RQWorld, tmp_path: Path) -> None:
+    task_id = scheduled(rq, tmp_path / "out", seconds=-5)
+    rq.redis.zadd("rq:scheduled:default", {f"other{n}": time.time() - 900 for n in range(700)})
+    assert adapter(rq).enqueue_overdue() == 1
+    assert rq.redis.lrange("rq:queue:default", 0, -1) == [task_id]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Iterable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeVar
 
 from argus_maint.backends.adapters.base import (
@@ -18,6 +18,7 @@ from argus_maint.backends.adapters.base import (
     Worker,
     recorded,
 )
+from argus_maint.backends.adapters.redis_errors import gave_no_answer
 from argus_maint.backends.adapters.rq import acts, counts, fleet, scheduled, tasks
 from argus_maint.backends.adapters.rq.losses import Look, Token
 from argus_maint.backends.adapters.rq.pruning import Prune
@@ -84,15 +85,15 @@ class RQ(Adapter):
         with server.asked():
             if delay > 0 and not acts.scheduler_runs(server, lost.queue_name):
                 delay = entry.delay = 0.0
-            return recorded(entry, self.using, lambda: acts.requeue(server, lost, delay))
+            act = partial(acts.requeue, server, lost, delay)
+            return recorded(entry, self.using, act, gave_no_answer)
 
     def fail(self, lost: Lost, entry: LedgerEntry, error: type[Exception]) -> bool:
         """As the base has it; of a task that rq has failed, its error becomes ours."""
         server = self._server_of(lost)
         with server.asked():
-            return recorded(
-                entry, self.using, lambda: acts.fail(server, lost, error, entry.evidence)
-            )
+            act = partial(acts.fail, server, lost, error, entry.evidence)
+            return recorded(entry, self.using, act, gave_no_answer)
 
     def prune(self, order: PruneOrder) -> Pruned:
         """Finished, failed and orphaned keys; see ``pruning``."""

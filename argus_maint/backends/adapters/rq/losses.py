@@ -10,6 +10,7 @@ Not lost is a task whose horse goes on, or may go on, on this host (see ``proces
 
 from __future__ import annotations
 
+import math
 import re
 import signal
 from collections.abc import Iterable, Sequence
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
 
-from argus_maint.backends.adapters.base import Lost, ledger_id
+from argus_maint.backends.adapters.base import Lost
 from argus_maint.backends.adapters.rq import fleet, processes
 from argus_maint.backends.adapters.rq.records import Newest, Record, read, read_newest, when
 from argus_maint.backends.adapters.rq.server import Server, key, text
@@ -26,7 +27,9 @@ from argus_maint.models import LedgerEntry
 
 LEASE = 90.0  # seconds that rq gives a job without a heartbeat
 CONFIRM = 60.0  # of these left: the heartbeat that is due every 30 s has not come
-NEWEST = 200  # failed jobs of a queue that are looked at
+FAILURES = 10_000  # failed jobs of a queue that are looked at, each once by a process
+SETTLED = 60.0  # seconds after which nothing is added to what a job failed of
+OVERRUN = 31.0  # seconds past its timeout after which rq's worker has killed the horse
 MOST = 1000  # running ones
 STUCK = 60.0  # seconds between taking a job and beginning it
 
@@ -34,6 +37,8 @@ ABANDONED = "Moved to FailedJobRegistry, due to AbandonedJobError"
 KILLED = "Work-horse terminated unexpectedly"
 NEVER_BEGAN = "Job was stuck in intermediate queue"
 _taken: dict[tuple[str, str, str], float] = {}  # since when this process has seen them so
+_silent: dict[tuple[str, str, str], float] = {}  # likewise
+_no_losses: dict[tuple[str, str, str], dict[str, float]] = {}  # ids and scores, by queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +124,9 @@ class Look:
         return found
 
     def failed(self, queue: str) -> list[Lost]:
-        """Of the newest failed: those which rq found first, or whose horse was killed."""
-        newest_first = self.server.client.zrange(key("failed", queue), 0, NEWEST - 1, desc=True)
-        jobs = self._mine([text(each) for each in newest_first], ("failed",))
-        newest = read_newest(self.server, list(jobs))
+        """Those which rq found first, or whose horse was killed, the newest first."""
+        jobs, newest = self._new_failures(queue)
         losses = {each: jobs[each] for each in jobs if is_loss(newest[each].said)}
-        settled = self._settled({each: _attempt(jobs[each], newest[each], 0) for each in losses})
-        losses = {each: job for each, job in losses.items() if each not in settled}
         self._remember(losses.values(), queue if losses else "")
         found = []
         for job_id, job in losses.items():
@@ -135,6 +136,24 @@ class Look:
             else:
                 found.append(self._lost(token, newest[job_id].said.strip().rstrip(";"), 0.0))
         return found
+
+    def _new_failures(self, queue: str) -> tuple[dict[str, Record], dict[str, Newest]]:
+        """Failed jobs that this process has not found to be no loss before."""
+        name = key("failed", queue)
+        rows = self.server.client.zrange(name, 0, FAILURES - 1, desc=True, withscores=True)
+        scores = {text(job_id): float(score) for job_id, score in rows}
+        known = _no_losses.setdefault((self.server.identity, self.alias, queue), {})
+        fresh = [each for each, score in scores.items() if known.get(each) != score]
+        jobs = self._mine(fresh, ("failed",))
+        newest = read_newest(self.server, list(jobs))
+        for each in [each for each in known if each not in scores]:
+            del known[each]
+        before = self.server.now() - SETTLED if jobs else 0.0
+        for each in jobs:
+            # rq may not have written all of it yet.
+            if 0 < (newest[each].at or 0) < before and not is_loss(newest[each].said):
+                known[each] = scores[each]
+        return jobs, newest
 
     def asked_for(self, token: Token) -> Lost:
         """A task as a person asks for it, whatever became of its worker."""
@@ -152,28 +171,45 @@ class Look:
         return self.server.client.lpos(key("queue", job.queue), job.job_id) is not None
 
     def _unless_alive(self, token: Token, wait: float, evidence: str) -> list[Lost]:
-        """The task, unless something on this host may still be running it."""
+        """The task, unless something on this host is still running it."""
         job = token.record
         place = fleet.place_of(self.server, job.worker, when(job.started_at))
+        wait = max(wait, self._overruns(token))
         if place is not None and not place.here:
             where = f"it ran on {place.host}, where only its entry can tell: a horse that goes on "
             return [self._lost(token, f"{evidence}; {where}would not be seen", wait)]
         if not self.table.readable:
             return [self._lost(token, f"{evidence}; no process table to look at", wait)]
-        if self._runs_here(place, job):
+        if place is not None and fleet.process_of(self.server, place, self.table) is not None:
+            return []  # silent, but there: stopped, or cut off from the server
+        owner = fleet.owner(self.server, job.worker, when(job.started_at))
+        horse = self.table.horse_of(job.job_id, owner)
+        if horse is not None and self.table.is_surely_of(horse, job.job_id, owner):
             return []
+        stopped = next((each for each in self.table.processes if each.stopped), None)
+        if maybe := horse or (stopped if place is None else None):
+            held = f"but process {maybe.pid} of this host may be at it"
+            return [self._lost(token, f"{evidence}, {held}", math.inf)]
         if place is None or place.pid is None:
             return [self._lost(token, f"{evidence}; where it ran is not known any more", wait)]
         gone = f"process {place.pid} of its worker is gone from this host, and no horse goes on"
         return [self._lost(token, f"{evidence}; {gone}", wait, LedgerEntry.Verdict.EXITED.value)]
 
-    def _runs_here(self, place: fleet.Place | None, job: Record) -> bool:
-        if place is None and any(each.stopped for each in self.table.processes):
-            return True  # it may be the one
-        if place is not None and fleet.process_of(self.server, place, self.table) is not None:
-            return True  # silent, but there: stopped, or cut off from the server
-        owner = fleet.owner(self.server, job.worker, when(job.started_at))
-        return self.table.horse_of(job.job_id, owner) is not None
+    def _overruns(self, token: Token) -> float:
+        """Seconds to wait for one that is past its timeout.
+
+        rq gives an execution no heartbeat beyond that, and its worker ends the horse only when
+        it next looks, up to 30 s later.
+        """
+        job, began = token.record, when(token.record.started_at)
+        if not job.timeout or began is None:
+            return 0.0
+        if self.server.now() - began.timestamp() < job.timeout:
+            return 0.0
+        seen = (self.server.identity, job.job_id, token.execution or token.newest.result_id)
+        if len(_silent) > FAILURES:
+            _silent.clear()
+        return max(0.0, _silent.setdefault(seen, monotonic()) + OVERRUN - monotonic())
 
     def _remember(self, jobs: Iterable[Record], queue: str) -> None:
         """Where their workers are; of all that take from ``queue``, where it is named."""
@@ -216,15 +252,6 @@ class Look:
         for seen, since in list(_taken.items()):
             if seen not in here and monotonic() - since > limit:
                 _taken.pop(seen, None)
-
-    def _settled(self, attempts: dict[str, int]) -> set[str]:
-        """Those whose attempt the ledger has an act for."""
-        by_ledger = {ledger_id(each): each for each in attempts}
-        rows = LedgerEntry.objects.using(self.using).filter(
-            task_id__in=list(by_ledger), backend_name=self.alias[:32], action__in=_SETTLED
-        )
-        acts = rows.values_list("task_id", "attempt")
-        return {by_ledger[act] for act, number in acts if number >= attempts[by_ledger[act]]}
 
 
 def is_loss(said: str) -> bool:

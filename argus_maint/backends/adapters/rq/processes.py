@@ -86,6 +86,13 @@ class Table:
                 return horse
         return None
 
+    def is_surely_of(self, horse: Process, job_id: str, owner: Owner) -> bool:
+        """Whether its title or session says so, and not only that nothing speaks against it."""
+        if job_id in horse.line or (owner.name and horse.title == owner.name):
+            return True
+        known = owner.session if owner.session is not None else owner.pid
+        return known is not None and horse.session == known
+
 
 def table() -> Table:
     """Look now."""

@@ -41,7 +41,9 @@ local done = {}
 for n = 1, #ARGV / 3 do
   local id, at = ARGV[3 * n - 2], 3 + 4 * (n - 1)
   local now = redis.call('HMGET', KEYS[at + 1], 'status', 'ended_at')
-  if (now[1] or '') == ARGV[3 * n - 1] and (now[2] or '') == ARGV[3 * n] then
+  -- What waits for one that has not finished would wait for ever.
+  local awaited = now[1] ~= 'finished' and redis.call('SCARD', KEYS[at + 3]) > 0
+  if (now[1] or '') == ARGV[3 * n - 1] and (now[2] or '') == ARGV[3 * n] and not awaited then
     redis.call('UNLINK', KEYS[at + 1], KEYS[at + 2], KEYS[at + 3], KEYS[at + 4])
     redis.call('ZREM', KEYS[1], id)
     redis.call('ZREM', KEYS[2], id)

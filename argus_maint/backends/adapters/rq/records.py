@@ -37,6 +37,7 @@ FIELDS = (
     "enqueued_at",
     "last_heartbeat",
     "failure_ttl",
+    "timeout",
     "rate_limit_key",
     EARLIER,
 )
@@ -73,6 +74,7 @@ class Record:
     enqueued_at: str
     last_heartbeat: str
     failure_ttl: int | None
+    timeout: int | None  # seconds; None: without end
     limited: bool
     earlier: int
 
@@ -188,6 +190,7 @@ def _record(job_id: str, values: Sequence[Any], server: Server) -> Record:
         text(raw["enqueued_at"]),
         text(raw["last_heartbeat"]),
         _number(raw["failure_ttl"]),
+        max(0, _number(raw["timeout"]) or 0) or None,
         bool(raw["rate_limit_key"]),
         _number(raw[EARLIER]) or 0,
     )

@@ -17,6 +17,7 @@ from argus_maint.backends.adapters.rq.records import read
 from argus_maint.backends.adapters.rq.server import Server, key, stopwatch, text
 
 MOST = 200  # a pass, of each queue
+LOOKED = 10_000  # jobs of anybody's that are looked at for them
 LOCK_SECONDS = 65  # as rq's scheduler takes it for
 
 _ENQUEUE = """
@@ -57,13 +58,17 @@ def enqueue(server: Server, alias: str, queue: str) -> int:
 
 
 def _due(server: Server, alias: str, queue: str) -> list[str]:
-    """Ids of the alias's tasks that are due, the oldest first."""
-    registry, now = key("scheduled", queue), server.now()
-    rows = server.client.zrange(registry, "-inf", now, byscore=True, offset=0, num=MOST)
-    ids = [text(each) for each in rows]
-    jobs = read(server, ids)
-    return [
-        each
-        for each in ids
-        if each in jobs and jobs[each].alias == alias and jobs[each].status == "scheduled"
-    ]
+    """Ids of the alias's tasks that are due, the oldest first; others may stand between."""
+    registry, now, found = key("scheduled", queue), server.now(), []
+    for at in range(0, LOOKED, MOST):
+        rows = server.client.zrange(registry, "-inf", now, byscore=True, offset=at, num=MOST)
+        ids = [text(each) for each in rows]
+        jobs = read(server, ids)
+        found += [
+            each
+            for each in ids
+            if each in jobs and jobs[each].alias == alias and jobs[each].status == "scheduled"
+        ]
+        if len(found) >= MOST or len(ids) < MOST:
+            break
+    return found[:MOST]
