@@ -92,6 +92,21 @@ class Status:
             for row in rows
         )
 
+    @property
+    def workers(self) -> int:
+        """Workers of every backend that nobody knows to be dead."""
+        registered = (each for each in self.census.living if each.kind == Process.Kind.WORKER)
+        elsewhere = (each for other in self.others for each in other.workers)
+        return sum(is_alive(each, self.census) for each in registered) + sum(
+            each.alive is not False for each in elsewhere
+        )
+
+    @property
+    def running(self) -> int:
+        """RUNNING tasks of every backend."""
+        elsewhere = (each.counts.running for other in self.others for each in other.queues)
+        return len(self.census.running) + sum(elsewhere)
+
     def beat_age(self, process: Process) -> float:
         """Seconds since a process last beat, by the database's clock."""
         return max(0.0, (self.census.taken_at - process.last_beat_at).total_seconds())

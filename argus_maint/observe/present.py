@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.utils.timezone import localtime
 from django_tasks_db.models import DBTaskResult
 
+from argus_maint.backends.adapters import adapters
+from argus_maint.backends.adapters.base import in_one_line
 from argus_maint.backends.search import Row, by_ids
 from argus_maint.observe.history import iso
 
@@ -54,3 +57,23 @@ def look(task_id: uuid.UUID, using: str) -> Present | None:
     rows = by_ids([task_id], using)
     text = DBTaskResult.objects.using(using).filter(pk=task_id).values_list("traceback", flat=True)
     return Present(rows[0], text.first() or "") if rows else None
+
+
+def elsewhere(task_id: str, alias: str, using: str) -> str:
+    """In words, what a task of an alias is now that keeps its tasks elsewhere.
+
+    Empty for an alias of the task table, and for one that TASKS has not.
+    """
+    adapter = next((each for each in adapters(using) if each.alias == alias), None)
+    if adapter is None or adapter.in_task_table:
+        return ""
+    if not adapter.supports_tasks:
+        return f"see backend {alias}"
+    try:
+        task = adapter.task(task_id)
+    except Exception as error:  # noqa: BLE001 - told, beside what our own record has
+        return f"not known: {alias}: {in_one_line(error)}"
+    if task is None:
+        return f"gone: backend {alias} has it no more"
+    since = f" since {localtime(task.since):%Y-%m-%d %H:%M:%S %Z}" if task.since is not None else ""
+    return task.status + (f" with {task.error}" if task.error else "") + since

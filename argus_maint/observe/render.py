@@ -119,7 +119,8 @@ def _processes(status: Status, width: int | None) -> list[Text]:
         _kind(each) for each in status.census.living if states[each.pk] not in ("exited", "expired")
     )
     note = ", ".join(count(number, kind) for kind, number in kinds.items())
-    lines = [heading("PROCESSES", note or "none alive")]
+    none = "" if any(each.workers for each in status.others) else "none alive"
+    lines = [heading("PROCESSES", note or none)] if note or none or rows else []
     lines += table(columns, rows, width) if rows else []
     for kind in (Process.Kind.WORKER, Process.Kind.SUPERVISOR):
         if deaths := _deaths(status, kind):
@@ -230,9 +231,10 @@ def _queues(status: Status, width: int | None) -> list[Text]:
                 counts.backend_name if len(aliases) > 1 else "",
             ]
         )
-    return (
-        [heading("QUEUES"), *table(columns, rows, width)] if rows else [heading("QUEUES", "empty")]
-    )
+    away = [f"of backend {each.alias} not known" for each in status.others if each.trouble]
+    if not rows:
+        return [heading("QUEUES", ", ".join(away) or "empty")]
+    return [heading("QUEUES", ", ".join(away)), *table(columns, rows, width)]
 
 
 def _tasks(status: Status, width: int | None) -> list[Text]:

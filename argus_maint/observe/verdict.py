@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from argus_maint.models import Process
 from argus_maint.observe.book import Open, clock_time
 from argus_maint.observe.findings import SEVERITY_STYLES
 from argus_maint.observe.picture import Problem, Status, count
@@ -47,9 +46,8 @@ def _below(head: Text, lines: list[Text]) -> list[Text]:
 
 
 def _counts(status: Status) -> str:
-    workers = sum(each.kind == Process.Kind.WORKER for each in status.census.living)
     ready = sum(queue.counts.ready for queue in status.queues)
-    text = f"{count(workers, 'worker')}, {len(status.census.running):,} running, {ready:,} ready"
+    text = f"{count(status.workers, 'worker')}, {status.running:,} running, {ready:,} ready"
     paused = len(list(status.pauses.queues()))
     return text + (f", {count(paused, 'queue')} paused" if paused else "")
 

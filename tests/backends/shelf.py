@@ -102,6 +102,9 @@ class Shelf(Adapter):
             LedgerEntry.Verdict.EXPIRED.value,
             "no dust on it",
             "far",
+            seen_at=timezone.now() - timedelta(seconds=book["silent"])
+            if "silent" in book
+            else None,
             confirms_in=max(0.0, book.get("certain_at", 0) - time.time()),
             token=book,
         )

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.test import override_settings
 
 from argus_maint.backends.adapters.base import Worker
-from argus_maint.exceptions import JobError
 from argus_maint.jobs import detect, foreign, passes
 from argus_maint.jobs.errand import Errand
 from argus_maint.models import LedgerEntry
@@ -151,12 +151,12 @@ def test_a_backend_that_is_away_is_one_line_and_spares_the_others(tmp_path: Path
     with override_settings(**shelf.site(away, there)):
         shelf.put(there, "a")
         row = rows.lost()
-        with pytest.raises(JobError, match=r"^away: the shelf away is not there$") as raised:
-            passes.rescue(passes.Pass("default", "alice@host"))
+        report = passes.rescue(passes.Pass("default", "alice@host"))
         row.refresh_from_db()
     assert row.status == "READY"
     assert shelf.read(there, "a")["status"] == "READY"
-    assert raised.value.report["rescued"] == 2
+    assert report["rescued"] == 2
+    assert report["unreachable"] == {"away": "the shelf away is not there"}
 
 
 def test_the_command_tells_of_them(folder: Path) -> None:
@@ -174,7 +174,7 @@ def test_its_history_is_found_by_its_whole_id(folder: Path) -> None:
     assert key in maint("history")
     out = maint("history", "--task", key)
     assert out.startswith(f"{key}  tests.tasks.sleep  queue default")
-    assert "see backend shelf" in out and "no dust on it" in out
+    assert "now        READY since" in out and "no dust on it" in out
     assert "It must be the whole id" in wrong("history", "--task", key[:-1])
 
 
@@ -239,6 +239,58 @@ def test_a_dead_worker_with_nothing_in_its_place_is_a_finding(
     successor = Worker("w8", "far", 8, alive=True)
     monkeypatch.setattr(shelf.Shelf, "workers", lambda self: [*look(self), successor])
     assert detect.observe("default", codes=["DeadWorker"]).observations == []
+
+
+def seen(code: str) -> list[tuple[str, Any]]:
+    found = detect.observe("default", codes=[code]).observations
+    return [(each.object, each.evidence.get("backend")) for each in found]
+
+
+def test_a_backend_that_does_not_answer_is_a_finding(tmp_path: Path) -> None:
+    away = tmp_path / "away"
+    with override_settings(**shelf.site(away)):
+        assert seen("BackendUnreachable") == [("away", "away")]
+        away.mkdir()
+        assert seen("BackendUnreachable") == []
+
+
+def test_what_cannot_be_seen_is_not_closed(folder: Path) -> None:
+    code = {"UnattendedQueue": {"unattended": 1, "opens_after": 1, "closes_after": 1}}
+    with override_settings(ARGUS_MAINT={**settings.ARGUS_MAINT, "FINDINGS": code}):
+        shelf.put(folder, "b", "READY", queue="bulk")
+        assert detect.make("default", "me@here")["opened"] == ["UnattendedQueue shelf/bulk"]
+        hidden = folder.rename(folder.with_name("hidden"))
+        assert detect.make("default", "me@here")["closed"] == []
+        hidden.rename(folder)
+        shelf.put(folder, "b", "SUCCESSFUL", queue="bulk")
+        assert detect.make("default", "me@here")["closed"] == ["UnattendedQueue shelf/bulk"]
+
+
+def test_a_task_in_quarantine_is_a_finding_until_it_is_seen_to(folder: Path) -> None:
+    for attempt in (1, 2, 3):
+        shelf.put(folder, "a", attempt=attempt, path="tests.tasks.sleep")
+        make()
+    assert seen("PoisonTask") == [("tests.tasks.sleep", "shelf")]
+    shelf.put(folder, "a", "READY")
+    assert seen("PoisonTask") == []
+
+
+def test_many_failures_of_one_kind_are_a_finding(folder: Path) -> None:
+    for number in range(20):
+        shelf.put(folder, f"f{number}", "FAILED", path="shop.bad", error="ValueError", age=30)
+    for number in range(15):
+        shelf.put(folder, f"s{number}", "SUCCESSFUL", path="shop.bad", age=30)
+    assert seen("FailureSpike") == [("shop.bad", "shelf")]
+    for number in range(15, 25):
+        shelf.put(folder, f"s{number}", "SUCCESSFUL", path="shop.bad", age=30)
+    assert seen("FailureSpike") == []
+
+
+def test_a_lost_task_that_nobody_rescues_is_a_finding(folder: Path) -> None:
+    shelf.put(folder, "a", silent=60)
+    assert seen("StuckTask") == []
+    shelf.put(folder, "a", silent=600)
+    assert seen("StuckTask") == [("a", "shelf")]
 
 
 def test_status_says_which_does_not_answer(tmp_path: Path) -> None:

@@ -744,7 +744,7 @@ def test_a_killed_supervisor_is_a_dead_worker_until_its_name_is_back(lab: Lab) -
         os.kill(pid, signal.SIGKILL)
     worker.wait()
     rows.task(age=300)
-    seen = until(lambda: detect.observe("default").observations)
-    assert {each.code for each in seen} == {"DeadWorker", "NoWorkers"}
+    both = {"DeadWorker", "NoWorkers"}  # the workers' ends are noticed one after the other
+    until(lambda: {each.code for each in detect.observe("default").observations} == both)
     lab.worker(name="w1").ready()
     assert until(lambda: not detect.observe("default").observations)

@@ -7,16 +7,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from argus_maint.backends.adapters import adapters
-from argus_maint.backends.adapters.base import Unreachable
+from argus_maint.backends.adapters.base import Adapter, Unreachable
 from argus_maint.findings.observation import Observation
 from argus_maint.jobs.detect.look import Look
 from argus_maint.log import get_logger
 from argus_maint.observe.screen import span
 
 logger = get_logger(__name__)
+T = TypeVar("T")
 
 
 def unreachable(look: Look) -> Iterator[Observation]:
@@ -28,16 +30,28 @@ def unreachable(look: Look) -> Iterator[Observation]:
             yield Observation("BackendUnreachable", each.alias, summary, evidence)
 
 
+def asked(
+    using: str, ask: Callable[[Adapter], T], alias: str | None = None
+) -> Iterator[tuple[Adapter, T]]:
+    """What each alias answers that keeps its tasks elsewhere; or this one.
+
+    One that does not answer is a finding of its own, and one whose adapter fails keeps nobody
+    from the rest: both are left out.
+    """
+    for adapter in adapters(using):
+        if adapter.in_task_table or alias not in (None, adapter.alias):
+            continue
+        try:
+            yield adapter, ask(adapter)
+        except Unreachable:
+            continue
+        except Exception:
+            logger.exception("backend.error", backend=adapter.alias)
+
+
 def overlong(using: str) -> Iterator[Observation]:
     """Tasks that are run twice, since they take longer than their backend waits."""
-    for adapter in adapters(using):
-        try:
-            found = adapter.overlong()
-        except Unreachable:  # which is a finding of its own
-            continue
-        except Exception:  # one adapter that fails keeps nobody from the rest
-            logger.exception("backend.error", backend=adapter.alias)
-            continue
+    for adapter, found in asked(using, lambda one: one.overlong()):
         if found:
             first = max(found, key=lambda each: (each.twice, each.seconds))
             summary = f"backend {adapter.alias}: task {first.task_id} ({first.task_path}) "

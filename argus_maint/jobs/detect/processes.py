@@ -11,11 +11,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 
+from argus_maint.findings import book
 from argus_maint.findings.observation import Observation
 from argus_maint.jobs.detect.look import Look
-from argus_maint.jobs.detect.pools import WANTED, dead_pools
+from argus_maint.jobs.detect.pools import LOOK_BACK, WANTED, dead_pools
 from argus_maint.models import Process
 from argus_maint.observe import schedulers
 from argus_maint.observe.census import Running
@@ -43,19 +45,25 @@ def dead_workers(look: Look) -> Iterator[Observation]:
             evidence = {**_evidence(deaths[0]), "deaths": len(deaths)}
             yield Observation("DeadWorker", place, summary, evidence)
     yield from dead_pools(look)
+    resolved = book.resolved_at("DeadWorker", look.now - LOOK_BACK, look.using)
     for other in look.status.others:
-        yield from _dead_of(other)
+        yield from _dead_of(other, resolved)
 
 
-def _dead_of(other: Other) -> Iterator[Observation]:
-    """One for each host on which workers of another backend died, and none is alive."""
+def _dead_of(other: Other, resolved: Mapping[str, datetime]) -> Iterator[Observation]:
+    """One for each host on which workers of another backend died, and none is alive.
+
+    What a person has resolved since it was last heard of counts no more.
+    """
     manned = {each.host for each in other.workers if each.alive}
     dead = {each.host: each for each in other.workers if each.alive is False}
     command = other.start_command("")
     for host, each in sorted(dead.items()):
         # A pool is told of by ``detect.pools``. One whose host nobody knows any more may have
         # had any of the living for its heir.
-        if not command or host in manned or (manned and not host):
+        mark = resolved.get(f"{each.name}@{host}")
+        seen_to = mark is not None and (each.seen_at is None or mark > each.seen_at)
+        if not command or seen_to or host in manned or (manned and not host):
             continue
         summary = f"{each.name} on {host or 'a host'} of backend {other.alias} died "
         summary += f"({each.evidence}), nothing in its place: {command}"

@@ -16,7 +16,7 @@ Of the last three, what happened before a person resolved the finding counts no 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,17 +24,24 @@ from django_tasks_db.models import DBTaskResult
 
 from argus_maint.backends.database import FAILED, SUCCESSFUL
 from argus_maint.backends.search import CHUNK
-from argus_maint.exceptions import TaskDiscarded, TaskQuarantined
+from argus_maint.exceptions import TaskDiscarded
 from argus_maint.findings.observation import LONGEST, Observation
+from argus_maint.jobs.detect.elsewhere import (
+    MOST,
+    QUARANTINED,
+    Poison,
+    Row,
+    finished_elsewhere,
+    quarantined_elsewhere,
+    stuck_elsewhere,
+)
 from argus_maint.jobs.detect.look import Look, supervisor_of
 from argus_maint.models import LedgerEntry, Process
 from argus_maint.observe.census import Running
 from argus_maint.observe.picture import count
 from argus_maint.observe.screen import span
 
-MOST = 2000  # rows or entries that are read
 QUARANTINE = timedelta(days=30)
-QUARANTINED = f"{TaskQuarantined.__module__}.{TaskQuarantined.__qualname__}"
 DISCARDED = f"{TaskDiscarded.__module__}.{TaskDiscarded.__qualname__}"
 
 
@@ -49,6 +56,7 @@ def stuck_tasks(look: Look) -> Iterator[Observation]:
         since = (look.now - _died_at(each)).total_seconds()
         if since > least:
             yield _stuck(each, "lost", f"its worker died {span(since)} ago, and nobody rescues it")
+    yield from stuck_elsewhere(look)
 
 
 def _died_at(each: Running) -> datetime:
@@ -82,23 +90,29 @@ def poison_tasks(look: Look) -> Iterator[Observation]:
     )
     last = entries.order_by("-acted_at").values_list("task_id", flat=True)
     ids = list(dict.fromkeys(last[:MOST]))  # the newest first
-    there: dict[Any, tuple[str, str, str]] = {}
+    there = _in_table(look, ids) | quarantined_elsewhere(look, entries)
+    by_path: defaultdict[str, list[Poison]] = defaultdict(list)
+    for pk in ids:
+        if pk in there:
+            by_path[there[pk].path].append(there[pk])
+    for path, found in by_path.items():
+        first = found[0]
+        evidence = {"task": path, "tasks": len(found), "task_id": first.task_id}
+        evidence |= {"queue": first.queue, "backend": first.backend}
+        summary = f"{count(len(found), 'task')} of {path} in quarantine"
+        yield Observation("PoisonTask", path, summary, evidence)
+
+
+def _in_table(look: Look, ids: Sequence[Any]) -> dict[Any, Poison]:
+    """Those of these that are FAILED in quarantine, by their id in the ledger."""
+    there = {}
     for start in range(0, len(ids), CHUNK):
         rows = DBTaskResult.objects.using(look.using).filter(
             pk__in=ids[start : start + CHUNK], status=FAILED, exception_class_path=QUARANTINED
         )
-        fields = ("task_path", "queue_name", "backend_name")
-        there |= {pk: tuple(values) for pk, *values in rows.values_list("pk", *fields)}
-    by_path: defaultdict[str, list[Any]] = defaultdict(list)
-    for pk in ids:
-        if pk in there:
-            by_path[there[pk][0]].append(pk)
-    for path, found in by_path.items():
-        _, queue, backend = there[found[0]]
-        evidence = {"task": path, "tasks": len(found), "task_id": str(found[0])}
-        evidence |= {"queue": queue, "backend": backend}
-        summary = f"{count(len(found), 'task')} of {path} in quarantine"
-        yield Observation("PoisonTask", path, summary, evidence)
+        for pk, *values in rows.values_list("pk", "task_path", "queue_name", "backend_name"):
+            there[pk] = Poison(str(pk), *values)
+    return there
 
 
 def rescue_loops(look: Look) -> Iterator[Observation]:
@@ -161,7 +175,11 @@ def failure_spikes(look: Look) -> Iterator[Observation]:
     """Kinds of tasks that fail more than they should."""
     share, least = look.option("FailureSpike", "share"), look.option("FailureSpike", "failures")
     within = look.option("FailureSpike", "within")
-    failed, fine = _finished(look)
+    failed: defaultdict[str, list[Row]] = defaultdict(list)
+    fine: Counter[str] = Counter()
+    since = look.host_now - timedelta(seconds=within)
+    for bad, good in (_finished(look, since), *finished_elsewhere(look, since, least)):
+        _count(look, since, bad, good, failed, fine)
     for path, rows in failed.items():
         number, total = len(rows), len(rows) + fine[path]
         if number < least or number < share * total:
@@ -185,31 +203,38 @@ def failure_spikes(look: Look) -> Iterator[Observation]:
         )
 
 
-def _finished(look: Look) -> tuple[dict[str, list[dict[str, Any]]], Counter[str]]:
-    """By path: the FAILED ones, the newest first, and the number of the successful."""
-    since = look.host_now - timedelta(seconds=look.option("FailureSpike", "within"))
+def _finished(look: Look, since: datetime) -> tuple[list[Row], list[Row]]:
+    """Rows of the task table that FAILED since then, and that did not: the newest first."""
     fields = ("pk", "task_path", "queue_name", "backend_name", "exception_class_path")
     failed = _newest(look, FAILED, since, *fields)
-    if not failed:
-        return {}, Counter()
-    fine = _newest(look, SUCCESSFUL, since, "task_path")
+    return failed, _newest(look, SUCCESSFUL, since, "task_path") if failed else []
+
+
+def _count(
+    look: Look,
+    since: datetime,
+    bad: list[Row],
+    good: list[Row],
+    failed: defaultdict[str, list[Row]],
+    fine: Counter[str],
+) -> None:
+    """Add up by path: the FAILED ones, and the number of the successful."""
     # Where there are more than were read, both are of the same, shorter time.
-    ends = [rows[-1]["finished_at"] for rows in (failed, fine) if len(rows) == MOST]
+    ends = [rows[-1]["finished_at"] for rows in (bad, good) if len(rows) == MOST]
     begin, marks = max([since, *ends]), look.resolved("FailureSpike")
 
-    def counts(row: dict[str, Any]) -> bool:
+    def counts(row: Row) -> bool:
         mark = marks.get(row["task_path"][:LONGEST])
         at: datetime = row["finished_at"]
         return at >= begin and (mark is None or at > mark)
 
-    by_path: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in filter(counts, failed):
+    for row in filter(counts, bad):
         if row["exception_class_path"] != DISCARDED:
-            by_path[row["task_path"]].append(row)
-    return by_path, Counter(row["task_path"] for row in filter(counts, fine))
+            failed[row["task_path"]].append(row)
+    fine.update(row["task_path"] for row in filter(counts, good))
 
 
-def _newest(look: Look, status: str, since: datetime, *fields: str) -> list[dict[str, Any]]:
+def _newest(look: Look, status: str, since: datetime, *fields: str) -> list[Row]:
     rows = DBTaskResult.objects.using(look.using).filter(status=status, finished_at__gte=since)
     return list(rows.order_by("-finished_at").values(*fields, "finished_at")[:MOST])
 

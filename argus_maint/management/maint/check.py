@@ -215,20 +215,13 @@ def _all_is_well(status: Status) -> str:
     acked = sum(each.acked for each in status.findings)
     info = sum(not each.acked and not each.urgent for each in status.findings)
     parts = [
-        count(_workers(status), "worker"),
-        f"{len(status.census.running)} running",
+        count(status.workers, "worker"),
+        f"{status.running} running",
         f"{sum(each.counts.ready for each in status.queues)} ready",
         f"{acked} acknowledged" if acked else "",
         f"{info} to know" if info else "",
     ]
     return ", ".join(filter(None, parts))
-
-
-def _workers(status: Status) -> int:
-    return sum(
-        each.kind == "worker" and status.census.states[each.pk] == "alive"
-        for each in status.census.living
-    )
 
 
 def figures(status: Status, options: dict[str, Any]) -> str:
@@ -246,11 +239,11 @@ def figures(status: Status, options: dict[str, Any]) -> str:
     values: Iterable[tuple[str, str, tuple[Any, Any]]] = (
         ("ready", f"{sum(each.ready for each in counts)}", limits["ready"]),
         ("scheduled", f"{sum(each.scheduled for each in counts)}", ("", "")),
-        ("running", f"{len(status.census.running)}", ("", "")),
+        ("running", f"{status.running}", ("", "")),
         ("oldest_ready", f"{_oldest(status):.0f}s", limits["oldest_ready"]),
         ("lost", f"{len(status.census.of_state('lost'))}", ("", "")),
         ("overdue", f"{len(status.census.of_state('overdue'))}", ("", "")),
-        ("workers", f"{_workers(status)}", ("", "")),
+        ("workers", f"{status.workers}", ("", "")),
         ("critical", f"{open_.count(CRITICAL)}", ("", "0")),
         ("warning", f"{open_.count(WARNING)}", ("0", "")),
         ("acknowledged", f"{sum(each.acked for each in status.findings)}", ("", "")),

@@ -126,7 +126,7 @@ def run(context: Context, options: dict[str, Any]) -> int:
             }
         )
     elif options["task"]:
-        context.show(_in_full(now, entries))
+        context.show(_in_full(now, entries, using))
     else:
         context.show(page(entries, more, using, context.out.width))
     return 0
@@ -223,7 +223,7 @@ def _shortened(text: str) -> str:
     return text if len(text) <= LONGEST_WHY else text[: LONGEST_WHY - 1] + "…"
 
 
-def _in_full(now: Present | None, entries: list[LedgerEntry]) -> list[Text]:
+def _in_full(now: Present | None, entries: list[LedgerEntry], using: str) -> list[Text]:
     """What the task is now, then each act on it."""
     key = entries[0].task_key if entries else ""
     told: Any = now.row.attempt if now is not None else entries[0] if entries else None
@@ -231,8 +231,11 @@ def _in_full(now: Present | None, entries: list[LedgerEntry]) -> list[Text]:
         return [styled("nothing on record for this task", DIM)]
     name = styled(key or str(told.task_id), HEAD)
     lines = [join(name, f"  {told.task_path}  queue {told.queue_name}")]
-    gone = f"see backend {told.backend_name}" if key else "gone: its row was deleted"
-    lines += _now(now) if now is not None else [_fact("now", gone)]
+    if now is None:
+        words = present.elsewhere(key or str(told.task_id), told.backend_name, using)
+        lines.append(_fact("now", words or "gone: its row was deleted"))
+    else:
+        lines += _now(now)
     if not entries:
         lines += [Text(), styled("nothing on record: nobody had to act on it", DIM)]
     for entry in entries:
