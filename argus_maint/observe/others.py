@@ -24,7 +24,7 @@ class Other:
 
     alias: str
     name: str
-    start_command: Callable[[str], str] = lambda queue: ""
+    start_command: Callable[..., str] = lambda *queues: ""
     queues: list[Queue] = field(default_factory=list)
     workers: list[Worker] = field(default_factory=list)
     trouble: str = ""

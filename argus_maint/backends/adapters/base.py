@@ -24,8 +24,9 @@ in it.
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -289,9 +290,17 @@ class Adapter:
         """Whether it can do this; a name of ``CAPABILITIES``."""
         return bool(getattr(self, f"supports_{capability}"))
 
-    def start_command(self, queue: str = "") -> str:
-        """How a worker of this alias is started, for a shell: for all of its queues, or one."""
-        return self.worker_command
+    def worker_arguments(self, queues: Sequence[str] = ()) -> list[str]:
+        """What follows ``manage.py`` to start a worker of these queues, or of all; empty: none.
+
+        Nothing where there are no workers, or where nobody knows how they are started.
+        """
+        return self.worker_command.split()[1:]
+
+    def start_command(self, *queues: str) -> str:
+        """The same for a shell, and for a person to paste."""
+        arguments = self.worker_arguments(queues)
+        return shlex.join(["manage.py", *arguments]) if arguments else ""
 
     def queues(self) -> list[Queue]:
         """Its queues, by name."""

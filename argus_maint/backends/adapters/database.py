@@ -6,7 +6,7 @@ all backends are asked alike.
 
 from __future__ import annotations
 
-import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from argus_maint.backends.adapters.base import Adapter, Lost, Queue, Worker
@@ -31,13 +31,13 @@ class Database(Adapter):
     supports_prune = True
     in_task_table = True
 
-    def start_command(self, queue: str = "") -> str:
+    def worker_arguments(self, queues: Sequence[str] = ()) -> list[str]:
         """Without a name it takes from every queue of its alias."""
         if not self.worker_command:  # of an adapter that is built on this one
-            return ""
-        options = ["--queue-name", queue or "*"]
+            return []
+        options = ["--queue-name", ",".join(queues) or "*"]
         options += [] if self.alias == "default" else ["--backend", self.alias]
-        return shlex.join([*self.worker_command.split(), *options])
+        return [*super().worker_arguments(), *options]
 
     def queues(self) -> list[Queue]:
         """READY and RUNNING; what has finished is not counted, for that reads the table."""

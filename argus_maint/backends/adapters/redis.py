@@ -18,8 +18,7 @@ the tasks that run longer than the claim timeout now.
 from __future__ import annotations
 
 import json
-import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -80,9 +79,9 @@ class Redis(Adapter):
         super().__init__(alias, path, backend, using)
         self._link = Link(alias, backend)
 
-    def start_command(self, queue: str = "") -> str:
+    def worker_arguments(self, queues: Sequence[str] = ()) -> list[str]:
         """One worker takes from every queue of its alias."""
-        return shlex.join([*self.worker_command.split(), "--backend", self.alias])
+        return [*super().worker_arguments(), "--backend", self.alias]
 
     def queues(self) -> list[Queue]:
         """From the status index; ``finished`` counts those that were successful."""

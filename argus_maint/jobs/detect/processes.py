@@ -57,7 +57,7 @@ def _dead_of(other: Other, resolved: Mapping[str, datetime]) -> Iterator[Observa
     """
     manned = {each.host for each in other.workers if each.alive}
     dead = {each.host: each for each in other.workers if each.alive is False}
-    command = other.start_command("")
+    command = other.start_command()
     for host, each in sorted(dead.items()):
         # A pool is told of by ``detect.pools``. One whose host nobody knows any more may have
         # had any of the living for its heir.

@@ -30,7 +30,7 @@ SUBCOMMANDS = (
     *("release", "discard", "move", "priority"),
     *("pause", "resume", "drain", "bury"),
     *("prune", "archive", "storage", "jobs", "run", "tick", "units", "crontab"),
-    *("backends", "drill"),
+    *("backends", "work", "drill"),
 )
 UNCHECKED = ("doctor", "runbook", "incident")  # they help where settings are wrong
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)

@@ -117,6 +117,14 @@ def test_a_person_lists_tasks_and_acts_on_them(world: World, tmp_path: Path) -> 
     worker.stop()
 
 
+def test_a_worker_is_started_by_hand_whatever_its_program_is(world: World, tmp_path: Path) -> None:
+    task_id = world.append(tmp_path / "out", "x")
+    options = (f"--backend={world.alias}", f"--queue={world.queue}", "--skip-checks")
+    world.lab.start("by-hand", "maint", "work", *options)
+    until_status(world, task_id, "SUCCESSFUL")
+    assert ended(tmp_path / "out", "x") == 1
+
+
 def listed(world: World, state: str) -> list[str]:
     told = as_json("tasks", "tasks", "--backend", world.alias, "--state", state)
     return [each["task_id"] for each in told["tasks"]]

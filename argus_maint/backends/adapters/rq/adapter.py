@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, partial
 from typing import TypeVar
 
@@ -45,10 +44,10 @@ class RQ(Adapter):
         "fence": "the stock rqworker writes the end of a job itself, whoever owns it by then"
     }
 
-    def start_command(self, queue: str = "") -> str:
+    def worker_arguments(self, queues: Sequence[str] = ()) -> list[str]:
         """The queues stand at its end; rqworker knows no alias."""
-        names = [queue] if queue else sorted(set(self.backend.queues) & set(queue_settings()))
-        return shlex.join([*self.worker_command.split(), *names])
+        names = queues or sorted(set(self.backend.queues) & set(queue_settings()))
+        return [*super().worker_arguments(), *names]
 
     def queues(self) -> list[Queue]:
         """All of the alias's queues in RQ_QUEUES; see ``counts`` for how exact they are."""
