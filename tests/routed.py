@@ -1,4 +1,4 @@
-"""The tests' settings with the task table in a database of its own (SQLite)."""
+"""The tests' settings with two aliases, and their table in a database of its own (SQLite)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ DATABASES = {
     name: {"ENGINE": "django.db.backends.sqlite3", "NAME": f"{_FOLDER}/{name}.sqlite3"}
     for name in ("default", "tasks")
 }
+TASKS = {name: {"BACKEND": "django_tasks_db.DatabaseBackend"} for name in ("default", "second")}
 DATABASE_ROUTERS = ["tests.routed.Router"]
 
 

@@ -54,12 +54,16 @@ def prune_others(
     order: Order, go_on: Callable[[], object] = lambda: None, *, dry_run: bool = False
 ) -> list[Done]:
     """One pass over them; ``go_on`` may raise JobStopped to stop it."""
-    chosen = order.selection.backend
     return [
         _one(adapter, order, go_on, dry_run=dry_run)
-        for adapter in adapters(order.using)
-        if adapter.supports_prune and not adapter.in_task_table and chosen in ("", adapter.alias)
+        for adapter in places(order.using, order.selection.backend)
     ]
+
+
+def places(using: str, backend: str = "") -> list[Adapter]:
+    """The aliases that can be pruned, or this one of them."""
+    found = (each for each in adapters(using) if backend in ("", each.alias))
+    return [each for each in found if each.supports_prune and not each.in_task_table]
 
 
 def _one(adapter: Adapter, order: Order, go_on: Callable[[], object], *, dry_run: bool) -> Done:

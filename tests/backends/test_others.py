@@ -203,6 +203,16 @@ def test_filters_hold_there_too(folder: Path) -> None:
     assert [each.name for each in folder.iterdir()] == ["b"]
 
 
+def test_a_prune_says_what_is_of_the_table_and_what_is_not(folder: Path) -> None:
+    shelf.put(folder, "a", "SUCCESSFUL", age=15 * DAY, path="shop.only_there", queue="bulk")
+    out = maint("prune", "--task=shop.only_there", "--queue=bulk", "--dry-run")
+    assert "nothing of the task table" in out
+    assert "backend shelf: 1 successful would be deleted" in out
+    out = maint("prune")
+    assert "0 rows of the task table deleted" in out
+    assert "backend shelf: 1 successful deleted" in out
+
+
 def test_with_an_archive_they_are_left_alone_and_that_is_said(folder: Path, tmp_path: Path) -> None:
     shelf.put(folder, "old", "SUCCESSFUL", age=15 * DAY)
     out = maint("prune", f"--archive={tmp_path / 'archive'}")

@@ -168,6 +168,19 @@ def test_failed_ones_by_description(folder: Path) -> None:
     assert [each["task_id"] for each in told["tasks"]] == ["p"]
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("move", "--queue=mail", "--to=default"),
+        ("priority", "5", "--queue=mail"),
+        ("requeue", "--unregistered", "--older-than=1h"),
+        ("fail", "--ready", "--task=*"),
+    ],
+)
+def test_what_is_for_the_table_alone_says_so(folder: Path, arguments: tuple[str, ...]) -> None:
+    assert "for the task table alone" in wrong(*arguments, "--backend=shelf")
+
+
 def test_an_id_that_nobody_has(folder: Path) -> None:
     assert wrong("requeue", ZEBRA) == (
         f"No task has the id {ZEBRA}. On shelf only whole ids are looked for."

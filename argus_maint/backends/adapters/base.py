@@ -281,7 +281,9 @@ class Adapter:
     supports_fence: ClassVar[bool] = False
     supports_prune: ClassVar[bool] = False
     why_not: ClassVar[Mapping[str, str]] = {}
-    in_task_table: ClassVar[bool] = False  # its tasks are rows of django-tasks-db's table
+    # Its tasks are rows of django-tasks-db's table: what is supported of rescue, tasks, requeue,
+    # fail and prune is done by the jobs for that table, and not asked of the adapter.
+    in_task_table: ClassVar[bool] = False
 
     def __init__(self, alias: str, path: str, backend: Any, using: str) -> None:
         self.alias, self.path, self.backend, self.using = alias, path, backend, using

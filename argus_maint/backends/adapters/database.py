@@ -1,7 +1,7 @@
 """django-tasks-db: rows of the task table.
 
-Rescue and prune of its rows are jobs of their own, which know the table well; here is what
-all backends are asked alike.
+Its rows are rescued, pruned, listed and acted on by jobs of their own, which know the table well
+(``in_task_table``); here is what all backends are asked alike.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from argus_maint.backends.adapters.base import Adapter, Lost, Queue, Worker
-from argus_maint.backends.database import Attempt, fail, queue_counts, requeue, running
-from argus_maint.models import LedgerEntry, Process
-from argus_maint.workers import registry
+from argus_maint.backends.adapters.base import Adapter, Queue, Worker
+from argus_maint.backends.database import queue_counts
+from argus_maint.models import Process
 
 
 class Database(Adapter):
@@ -50,25 +49,6 @@ class Database(Adapter):
         living = rows.exclude(state=Process.State.ENDED).order_by("name", "worker_id")
         return [_worker(each) for each in living if each.info.get("backend") == self.alias]
 
-    def lost(self) -> list[Lost]:
-        """RUNNING tasks whose worker is known to have ended."""
-        attempts = [each for each in running(self.using) if each.backend_name == self.alias]
-        owners = registry.by_worker_id((each.owner for each in attempts), self.using)
-        found = []
-        for attempt in attempts:
-            owner = owners.get(attempt.owner)
-            if owner is not None and owner.state == Process.State.ENDED:
-                found.append(_lost(attempt, owner))
-        return found
-
-    def requeue(self, lost: Lost, entry: LedgerEntry, delay: float = 0) -> bool:
-        """As ``backends.database.requeue``."""
-        return requeue(lost.token, self.using, entry, delay)
-
-    def fail(self, lost: Lost, entry: LedgerEntry, error: type[Exception]) -> bool:
-        """As ``backends.database.fail``."""
-        return fail(lost.token, self.using, entry, error, entry.evidence)
-
 
 def _worker(process: Process) -> Worker:
     info: dict[str, Any] = process.info
@@ -81,20 +61,4 @@ def _worker(process: Process) -> Worker:
         process.last_beat_at,
         alive=None,  # a verdict needs a watcher: see maint status
         evidence=f"{process.state}, beat {process.beats}",
-    )
-
-
-def _lost(attempt: Attempt, owner: Process) -> Lost:
-    return Lost(
-        str(attempt.task_id),
-        attempt.task_path,
-        attempt.queue_name,
-        attempt.number,
-        owner.worker_id,
-        owner.verdict or LedgerEntry.Verdict.EXITED.value,
-        f"its worker has ended: {owner.reason or owner.verdict}",
-        owner.hostname,
-        owner.last_beat_at,
-        exit_signal=owner.exit_signal,
-        token=attempt,
     )

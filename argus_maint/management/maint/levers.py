@@ -22,7 +22,7 @@ from argus_maint.management.maint.arguments import (
 )
 from argus_maint.management.maint.bar import shown
 from argus_maint.management.maint.context import Context, known_backend, term_is_an_interrupt
-from argus_maint.management.maint.naming import wrong
+from argus_maint.management.maint.naming import in_table, wrong
 from argus_maint.management.maint.tally import WORDS, Tally
 from argus_maint.observe import census
 from argus_maint.workers import registry
@@ -116,6 +116,8 @@ def _or_ready(options: dict[str, Any]) -> str:
 def find(kind: str, context: Context, options: dict[str, Any]) -> Targets:
     """The tasks that are meant."""
     backend = known_backend(options["backend"])
+    if kind in ("ready", "unregistered"):
+        in_table(backend)
     wanted = Filter(options["queue"] or "", backend, options["task"] or "")
     using = context.using
     try:

@@ -8,7 +8,7 @@ from django.core.management.base import CommandError
 from django_tasks_db.models import DBTaskResult
 
 from argus_maint.backends import search
-from argus_maint.checks import database_backends
+from argus_maint.checks import database_backends, local_database_backends
 from argus_maint.management.maint.context import known_backend
 from argus_maint.models import Process
 from argus_maint.observe import census as look
@@ -61,8 +61,16 @@ def _in_use(alias: str, using: str) -> set[str]:
     return names - {"*"}
 
 
+def in_table(alias: str) -> str:
+    """The alias, if its tasks are in the task table, which some levers are for alone."""
+    if alias and alias not in database_backends() + local_database_backends():
+        raise wrong(f"Backend {alias} keeps its tasks elsewhere: this is for the task table alone.")
+    return alias
+
+
 def possible_queue(name: str, alias: str) -> str:
     """A queue that tasks may be in: of that backend, or of any that is in the database."""
+    in_table(alias)
     aliases = [alias] if alias else database_backends()
     queues = [search.configured_queues(each) for each in aliases]
     if len(name) > LONGEST:

@@ -11,6 +11,7 @@ from argus_maint.jobs.lever import Verb
 from argus_maint.management.maint import picking
 from argus_maint.management.maint.arguments import Arguments
 from argus_maint.management.maint.context import Context
+from argus_maint.management.maint.naming import in_table
 
 NAME = "priority"
 SUMMARY = "set the priority of ready tasks"
@@ -49,6 +50,7 @@ def run(context: Context, options: dict[str, Any]) -> int:
     """Set it."""
     picking.one_way(options, "queue", example="maint priority 50 --queue mail")
     filters = picking.wanted(options)
+    in_table(filters.backend)
     return picking.pull(
         Verb.PRIORITY,
         context,

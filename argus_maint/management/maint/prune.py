@@ -18,7 +18,7 @@ from argus_maint.exceptions import ArchiveError
 from argus_maint.jobs.expiry import Selection
 from argus_maint.jobs.plan import Group, Plan, plan
 from argus_maint.jobs.prune import Order, Report, archive_in, order_of, prune
-from argus_maint.jobs.prune_others import Done, prune_others
+from argus_maint.jobs.prune_others import Done, places, prune_others
 from argus_maint.management.maint.arguments import (
     Arguments,
     add_filters,
@@ -125,7 +125,7 @@ def run(context: Context, options: dict[str, Any]) -> int:
     if options["json"]:
         context.json({**as_dict(report), "others": [each.as_dict() for each in others]})
     else:
-        context.show([*page(report), *_of_others(others)])
+        context.show([*page(report, others), *_of_others(others, "deleted")])
     return int(report.left > 0 or any(each.trouble for each in others))
 
 
@@ -142,10 +142,12 @@ def _order(context: Context, options: dict[str, Any]) -> Order:
         )
     queues = tuple(filter(None, (options["queue"] or "").split(",")))
     backend, pattern = known_backend(options["backend"]), options["task"] or ""
-    for queue in queues:
+    # What other backends have is not looked through for a name that is mistyped.
+    only_here = not places(context.using, backend)
+    for queue in queues if only_here else ():
         if not search.has_queue(queue, context.using):
             raise CommandError(f"there is no task of a queue {queue!r}", returncode=2)
-    if pattern and not search.has_path(pattern, context.using):
+    if pattern and only_here and not search.has_path(pattern, context.using):
         raise CommandError(f"no task's path matches {pattern!r}", returncode=2)
     bounds = ("max_seconds", "max_rows", "duty")
     values: dict[str, Any] = {key: options[key] for key in bounds if options[key]}
@@ -213,11 +215,14 @@ def _show_plan(
     if options["json"]:
         context.json({**plan_as_dict(made, order), "others": [each.as_dict() for each in others]})
     else:
-        context.show([*plan_page(made, order, context.out.width), *_of_others(others)])
+        lines = plan_page(made, order, context.out.width)
+        if not made.rows and any(each.pruned.deleted for each in others):
+            lines = [join(styled("DRY RUN", HEAD), "  nothing of the task table")]
+        context.show([*lines, *_of_others(others, "would be deleted")])
     return int(any(each.trouble for each in others))
 
 
-def _of_others(others: list[Done]) -> list[Text]:
+def _of_others(others: list[Done], done: str) -> list[Text]:
     """A line for each backend that keeps its tasks elsewhere."""
     lines = []
     for each in others:
@@ -227,7 +232,7 @@ def _of_others(others: list[Done]) -> list[Text]:
         if each.trouble or each.left_alone:
             lines.append(styled(f"  backend {each.alias}: {each.trouble or each.left_alone}", WARN))
         elif told:
-            lines.append(Text(f"  backend {each.alias}: {told}"))
+            lines.append(Text(f"  backend {each.alias}: {told} {done}"))
     return lines
 
 
@@ -327,11 +332,12 @@ def as_dict(report: Report) -> dict[str, Any]:
     }
 
 
-def page(report: Report) -> list[Text]:
-    """What was done."""
+def page(report: Report, others: list[Done]) -> list[Text]:
+    """What was done in the task table."""
     word = "STOPPED" if report.stopped else "DONE"
     rate = report.rows / report.seconds if report.seconds else 0
-    parts = [f"{report.rows:,} rows deleted in {span(report.seconds)}"]
+    where = " of the task table" if others else ""
+    parts = [f"{report.rows:,} rows{where} deleted in {span(report.seconds)}"]
     if report.rows:
         parts.append(f"{rate:,.0f} a second, no lock held longer than {report.worst * 1000:.0f} ms")
     lines = [join(styled(word, HEAD), "  ", ", ".join(parts))]

@@ -51,7 +51,7 @@ def test_what_is_enqueued_is_worked(world: World, tmp_path: Path) -> None:
     for number, task_id in enumerate(ids):
         until_status(world, task_id, "SUCCESSFUL")
         assert ended(tmp_path / "out", f"n{number}") == 1
-    assert world.adapter.lost() == []
+    assert world.rescue() == []
 
 
 def test_stats_are_what_is_there(world: World, tmp_path: Path) -> None:

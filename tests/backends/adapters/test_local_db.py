@@ -21,6 +21,7 @@ from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
 from argus_maint import backend_checks, checks
+from argus_maint.backends import database
 from argus_maint.backends.adapters import adapters
 from argus_maint.backends.adapters.base import CAPABILITIES, Adapter
 from argus_maint.backends.database import attempts, requeue
@@ -158,11 +159,10 @@ def test_a_task_that_kills_its_process_is_stopped(
 def test_the_cap_changes_nothing_in_a_dry_run_or_behind_ones_back() -> None:
     row = started(enqueue(tasks.add, 1, 2), 3)
     assert [str(each.task_id) for each in look(dry_run=True).acts] == [str(row.pk)]
-    (lost,) = adapter().lost()
-    assert (lost.attempt, lost.task_id) == (3, str(row.pk))
-    entry = lost.token.entry(verdict="unregistered", action="quarantined", noticed_by="me")
+    (attempt,) = database.running("default")
+    entry = attempt.entry(verdict="unregistered", action="quarantined", noticed_by="me")
     started(row, 4)  # meanwhile it was started once more
-    assert not adapter().fail(lost, entry, TaskQuarantined)
+    assert not database.fail(attempt, "default", entry, TaskQuarantined, "too often")
     assert not LedgerEntry.objects.exists()
     row.refresh_from_db()
     assert row.status == "RUNNING"

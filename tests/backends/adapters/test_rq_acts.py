@@ -21,6 +21,8 @@ from django.utils.module_loading import import_string
 from argus_maint.backends.adapters.base import Unreachable
 from argus_maint.backends.adapters.rq.server import Server
 from argus_maint.exceptions import TaskDiscarded, TaskQuarantined, WorkerLost
+from argus_maint.jobs import foreign
+from argus_maint.jobs.errand import Errand
 from argus_maint.models import LedgerEntry
 from tests import tasks
 from tests.backends.adapters.conftest import Broker
@@ -243,5 +245,5 @@ def test_what_a_task_keeps_in_its_meta_hides_nothing(
 def test_a_due_task_behind_many_of_others_is_enqueued(rq: RQWorld, tmp_path: Path) -> None:
     task_id = scheduled(rq, tmp_path / "out", seconds=-5)
     rq.redis.zadd("rq:scheduled:default", {f"other{n}": time.time() - 900 for n in range(700)})
-    assert adapter(rq).enqueue_overdue() == 1
+    assert foreign.make(Errand("default", "test", wait=False)).enqueued == 1
     assert rq.redis.lrange("rq:queue:default", 0, -1) == [task_id]
