@@ -30,7 +30,8 @@ def look(using: str) -> Iterator[Line]:
 
 def _unusable(adapter: Broken) -> Line:
     package = backend_checks.missing_package(adapter)
-    why, fix = "Nothing can be enqueued on it, and", f'Correct TASKS["{adapter.alias}"].'
+    why = "Nothing can be enqueued on it, and"
+    fix = f'Install what is missing, or correct TASKS["{adapter.alias}"].'
     if adapter.backend is not None:
         why, fix = "Tasks can be enqueued on it, but", 'Correct ARGUS_MAINT["BACKENDS"].'
     return bad(

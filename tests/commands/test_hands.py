@@ -83,7 +83,9 @@ def test_wrong_names_have_the_nearest() -> None:
     assert wrong("drain", "web.1", *WHY).startswith("web.1 is one worker; its supervisor")
     assert "TASKS has no backend" in wrong("pause", "mail", *WHY, "--backend", "defualt")
     with override_settings(TASKS=NAMED):
-        assert "has no queues in the database" in wrong("pause", "mail", *WHY, "--backend", "now")
+        assert "has no queues that a db_worker takes from" in wrong(
+            "pause", "mail", *WHY, "--backend", "now"
+        )
         assert maint("pause", "bulk", *WHY, "--backend", "bulk", "--dry-run")
         line, status = _status("move", "--queue", "mail", "--to", "mial")
         assert status == 2 and line.startswith("No queue 'mial'. Did you mean \"mail\"?")

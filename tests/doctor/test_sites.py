@@ -61,7 +61,7 @@ def test_each_alias_has_a_line_and_one_that_cannot_be_used_is_bad(site: Site) ->
     levels = {alias: each["level"] for alias, each in found.items()}
     assert (status, levels) == (1, {"default": "ok", "noted": "warn", "rq": "bad"})
     assert "DummyBackend never runs a task" in found["noted"]["found"]
-    assert found["rq"]["fix"] == 'Correct TASKS["rq"].'
+    assert found["rq"]["fix"] == 'Install what is missing, or correct TASKS["rq"].'
     site.write(
         f'TASKS["noted"] = {{"BACKEND": "{world}.backends.dummy.DummyBackend"}}\n'
         'SILENCED_SYSTEM_CHECKS = ["argus_maint.W006"]\n'

@@ -33,7 +33,7 @@ def database_backend(alias: str | None) -> str:
     alias = known_backend(alias) or "default"
     if alias not in ours:
         has = f" These are: {', '.join(sorted(ours))}." if ours else ""
-        raise wrong(f"The backend {alias!r} has no queues in the database.{has}")
+        raise wrong(f"The backend {alias!r} has no queues that a db_worker takes from.{has}")
     return alias
 
 
