@@ -17,11 +17,9 @@ from django.db import Error, connections
 
 from argus_maint.checks import local_database_backends
 from argus_maint.database import discard, in_plain_words
-from argus_maint.jobs import rescue
+from argus_maint.jobs.eye import Eye
 from argus_maint.log import get_logger
 from argus_maint.management.checking import WrongJobsApart
-from argus_maint.workers import messenger
-from argus_maint.workers.liveness import Watch
 
 if TYPE_CHECKING:
     from argus_maint.workers.concurrent import Crew
@@ -87,40 +85,18 @@ class Command(WrongJobsApart):
         try:
             with crew.beating():
                 connections.close_all()  # its loop opens its own
-                threading.Thread(target=_Eye(crew).run, daemon=True, name="eye").start()
+                threading.Thread(target=_watch, args=(crew,), daemon=True, name="eye").start()
                 concurrent.run(crew, chosen)
         except Error as error:
             raise CommandError(in_plain_words(error)) from error
 
 
-class _Eye:
-    """Looks at every process at each beat, as a keeper does: the dead are found here too."""
-
-    def __init__(self, crew: Crew) -> None:
-        self.crew, self.watch = crew, Watch(crew.beat_every)
-        self.view = rescue.View(
-            using=crew.using,
-            noticed_by=f"{crew.name}@{crew.host.hostname}"[:160],
-            host=crew.host,
-            watch=self.watch,
-            supervisor=crew.process,
-            beat=crew.beat_every,
-            patience=crew.beat_every,
-            mine=crew.mine,
-        )
-
-    def run(self) -> None:
-        """Until the process ends."""
-        while not self.crew.draining.wait(self.crew.beat_every):
-            try:
-                self._look()
-            except Exception as error:  # noqa: BLE001 - the next look may be better
-                logger.warning("rescue.error", error=" ".join(str(error).split()))
-                discard(self.crew.using)
-
-    def _look(self) -> None:
-        assert self.crew.beaten_at is not None
-        self.watch.committed(self.crew.beaten_at)
-        report = rescue.run(self.view)
-        if report.failed():
-            messenger.send(report.failed())
+def _watch(crew: Crew) -> None:
+    """Look at every process at each beat, until this one ends: the dead are found here too."""
+    eye = Eye(crew, mine=crew.mine)
+    while not crew.draining.wait(crew.beat_every):
+        try:
+            eye.look()
+        except Exception as error:  # noqa: BLE001 - the next look may be better
+            logger.warning("rescue.error", error=" ".join(str(error).split()))
+            discard(crew.using)

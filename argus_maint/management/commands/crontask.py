@@ -23,15 +23,14 @@ from argus_maint.clock import now as monotonic
 from argus_maint.conf import get_settings
 from argus_maint.database import task_database
 from argus_maint.dbtime import db_now
-from argus_maint.jobs import rescue
+from argus_maint.jobs.eye import Eye
 from argus_maint.jobs.performing import runner_of
 from argus_maint.management.checking import WrongJobsApart
 from argus_maint.scheduling import crontask, ledger, observers
 from argus_maint.scheduling.driver import GRACE, Driver
 from argus_maint.scheduling.member import Member
 from argus_maint.scheduling.pings import Whole
-from argus_maint.workers import messenger
-from argus_maint.workers.liveness import Verdict, Watch, judge
+from argus_maint.workers.liveness import Verdict, judge
 from argus_maint.workers.notify import Manager
 
 
@@ -123,29 +122,8 @@ class Command(WrongJobsApart):
         logger.setLevel(logging.INFO)
 
 
-class _Eye:
-    """Looks at every process at each beat, as a keeper does: the dead are found here too."""
-
-    def __init__(self, member: Member) -> None:
-        self.member, self.watch = member, Watch(member.beat_every)
-        self.view = rescue.View(
-            using=member.using,
-            noticed_by=f"{member.name}@{member.host.hostname}"[:160],
-            host=member.host,
-            watch=self.watch,
-            supervisor=member.process,
-            beat=member.beat_every,
-            patience=member.beat_every,
-        )
-
-    def look(self) -> float | None:
-        """One pass; when (monotonic) a silence will be proof, if there is one."""
-        assert self.member.beaten_at is not None
-        self.watch.committed(self.member.beaten_at)
-        report = rescue.run(self.view)
-        if report.failed():
-            messenger.send(report.failed())
-        return report.confirm_at
+class _Eye(Eye):
+    """One that can also see at a glance whether a look is worth it."""
 
     def glance(self) -> bool:
         """Look at those who hold a run alone; whether one of them may be dead."""

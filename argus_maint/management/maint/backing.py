@@ -43,9 +43,9 @@ def page(adapters: list[Adapter], seen: Mapping[str, Seen], width: int | None) -
     if not adapters:
         return [styled("TASKS names no backend.", WARN)]
     lines = _overview(adapters, width)
-    lines += _titled("NOT SUPPORTED, AND WHY", _reasons(adapters), width)
-    lines += _titled("TO KNOW", _warnings(adapters), width)
-    lines += _titled("CANNOT BE USED", _troubles(adapters), width)
+    lines += _titled("NOT SUPPORTED, AND WHY", _reasons(adapters))
+    lines += _titled("TO KNOW", _warnings(adapters))
+    lines += _titled("CANNOT BE USED", _troubles(adapters))
     for adapter in adapters:
         if adapter.alias in seen and not isinstance(adapter, Broken):
             lines += [Text(), styled(f"{adapter.alias.upper()} NOW", HEAD)]
@@ -102,7 +102,7 @@ def _troubles(adapters: list[Adapter]) -> list[list[Cell]]:
     ]
 
 
-def _titled(title: str, rows: list[list[Cell]], width: int | None) -> list[Text]:
+def _titled(title: str, rows: list[list[Cell]]) -> list[Text]:
     """A section of rows; nothing where there are none. Reasons are never cut."""
     if not rows:
         return []
@@ -123,8 +123,8 @@ def whole(
     lines += [join(styled(f"  {key:<9}", DIM), told) for key, told in facts.items() if told]
     if isinstance(adapter, Broken):
         return [*lines, Text(), styled(adapter.trouble, BAD)]
-    lines += _titled("SUPPORTED", _capabilities(adapter, True), width)
-    lines += _titled("NOT SUPPORTED, AND WHY", _capabilities(adapter, False), width)
+    lines += _titled("SUPPORTED", _capabilities(adapter, True))
+    lines += _titled("NOT SUPPORTED, AND WHY", _capabilities(adapter, False))
     if warnings := advice(adapter):
         lines += [
             Text(),

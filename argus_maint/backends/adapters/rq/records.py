@@ -97,7 +97,6 @@ class Newest:
     result_id: str = ""
     count: int = 0
     said: str = ""  # its traceback
-    worker: str = ""
 
     @property
     def at(self) -> float | None:
@@ -171,7 +170,7 @@ def _newest(entries: Any, count: int) -> Newest:
         said = zlib.decompress(b64decode(payload.get(b"exc_string", b""))).decode()
     except (zlib.error, ValueError):
         said = ""
-    return Newest(text(result_id), count, said, text(payload.get(b"worker_name")))
+    return Newest(text(result_id), count, said)
 
 
 def _record(job_id: str, values: Sequence[Any], server: Server) -> Record:
