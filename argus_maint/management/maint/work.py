@@ -20,20 +20,21 @@ from argus_maint.runbooks.calling import Calling, pasted
 NAME = "work"
 SUMMARY = "start a worker of a backend, whichever program that is"
 HELP = """\
-Become a worker of a task backend: db_worker, rqworker, run_redis_tasks, or what else its
-adapter names. For whoever has to start one by hand, as the runbooks do; a service runs the
-program itself (see maint units). It takes from every queue of the backend, or from those
-that are named. A worker of django-tasks-redis always takes from all of them.
+Become a worker of a task backend: db_worker, rqworker, run_redis_tasks, or what
+else its adapter names. For whoever has to start one by hand, as the runbooks do; a
+service runs the program itself (see maint units). It takes from every queue of the
+backend, or from those that are named. A worker of django-tasks-redis always takes
+from all of them.
 
-It ends as that program does, and signals reach it: there is no process in between."""
+It ends as that program does, and signals reach it: nothing is in between."""
 EXAMPLES = """\
 examples:
   manage.py maint work
   manage.py maint work --backend rq --queue mail --dry-run
   nohup manage.py maint work --backend rq >> worker.log 2>&1 &
 
-exit status: 0 the worker was told to stop; 1 it could not be started; 2 wrong arguments, or a
-backend without workers; else that of the worker"""
+exit status: 0 the worker was told to stop; 1 it could not be started; 2 wrong
+arguments, or a backend without workers; else that of the worker"""
 ALL = "*"
 
 
