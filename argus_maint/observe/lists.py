@@ -109,7 +109,8 @@ def gather(
         found += [_finished(row, now) for row in search.first(rows, wanted, most + 1)]
     elsewhere = _Elsewhere(using, wanted, now, before, most + 1)
     found += elsewhere.listed(state)
-    return Listing(found[:most], len(found) > most, elsewhere.troubles)
+    more = len(found) > most or elsewhere.more
+    return Listing(found[:most], more, elsewhere.troubles)
 
 
 def _running(using: str, wanted: Filter, state: str, older_than: float | None) -> list[Listed]:
@@ -186,6 +187,7 @@ class _Elsewhere:
             if not each.in_task_table and wanted.backend in ("", each.alias)
         ]
         self.troubles: list[str] = []
+        self.more = False  # than were looked at
 
     def listed(self, state: str) -> list[Listed]:
         """Those of a state, or unfinished."""
@@ -216,7 +218,10 @@ class _Elsewhere:
         if not adapter.supports_tasks:
             return []
         most = LOOKED if state in ("ready", "scheduled", "quarantined") else self.most
-        tasks = [each for status in _STATUS.get(state, ()) for each in adapter.tasks(status, most)]
+        tasks = []
+        for status in _STATUS.get(state, ()):
+            tasks += adapter.tasks(status, most)
+            self.more = self.more or len(tasks) >= LOOKED
         rows = [self._row(adapter, each, self._state(each)) for each in tasks]
         if state == "quarantined":
             return [each for each in rows if each.exception == QUARANTINED]

@@ -276,6 +276,25 @@ def test_what_cannot_be_seen_is_not_closed(folder: Path) -> None:
         assert detect.make("default", "me@here")["closed"] == ["UnattendedQueue shelf/bulk"]
 
 
+def test_what_a_detector_could_not_see_is_not_closed_either(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its look comes later than that of status, and fails by itself."""
+    at_once = {"opens_after": 1, "closes_after": 1}
+    codes = {"StuckTask": at_once, "BackendUnreachable": {"enabled": False}}
+    with override_settings(ARGUS_MAINT={**settings.ARGUS_MAINT, "FINDINGS": codes}):
+        shelf.put(folder, "a", silent=600)
+        assert detect.make("default", "me@here")["opened"] == ["StuckTask a"]
+        with monkeypatch.context() as patched:
+            patched.setattr(shelf.Shelf, "lost", lambda self: 1 / 0)
+            assert detect.make("default", "me@here")["closed"] == []
+        hidden = folder.rename(folder.with_name("hidden"))
+        assert detect.make("default", "me@here")["closed"] == []
+        hidden.rename(folder)
+        shelf.put(folder, "a", "SUCCESSFUL")
+        assert detect.make("default", "me@here")["closed"] == ["StuckTask a"]
+
+
 def test_a_task_in_quarantine_is_a_finding_until_it_is_seen_to(folder: Path) -> None:
     for attempt in (1, 2, 3):
         shelf.put(folder, "a", attempt=attempt, path="tests.tasks.sleep")

@@ -254,7 +254,8 @@ def recorded(
                 raise
             no_answer = error
             entry.evidence += "; the server gave no answer: it may not have been done"
-            entry.save(using=using, update_fields=["evidence"])
+            entry.counted = False  # if it was not, the next pass counts it
+            entry.save(using=using, update_fields=["evidence", "counted"])
         else:
             transaction.set_rollback(not done, using=using)
     if no_answer is not None:

@@ -44,6 +44,8 @@ for name, value in pairs(order.fields) do
 end
 if order.ttl > 0 then
     redis.call('EXPIRE', KEYS[1], order.ttl)
+else
+    redis.call('PERSIST', KEYS[1])
 end
 local statuses = {'READY', 'RUNNING', 'SUCCESSFUL', 'FAILED'}
 for i, status in ipairs(statuses) do

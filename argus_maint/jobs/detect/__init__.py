@@ -65,7 +65,7 @@ class Seen:
     observations: list[Observation] = field(default_factory=list)
     looked_for: set[str] = field(default_factory=set)
     errors: dict[str, str] = field(default_factory=dict)  # by code
-    blind: set[str] = field(default_factory=set)  # backends that told nothing
+    blind: set[str] = field(default_factory=set)  # backends that did not tell all
     began: datetime | None = None  # by the database's clock, where it told
 
 
@@ -89,7 +89,7 @@ def observe(
                 discard(using)
         else:
             seen.looked_for.add(code)
-    seen.blind = {each.object for each in seen.observations if each.code == "BackendUnreachable"}
+    seen.blind = look.blind
     return seen
 
 

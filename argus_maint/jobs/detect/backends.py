@@ -31,27 +31,27 @@ def unreachable(look: Look) -> Iterator[Observation]:
 
 
 def asked(
-    using: str, ask: Callable[[Adapter], T], alias: str | None = None
+    look: Look, ask: Callable[[Adapter], T], alias: str | None = None
 ) -> Iterator[tuple[Adapter, T]]:
     """What each alias answers that keeps its tasks elsewhere; or this one.
 
     One that does not answer is a finding of its own, and one whose adapter fails keeps nobody
-    from the rest: both are left out.
+    from the rest: both are left out, and are among those of whom not all was seen.
     """
-    for adapter in adapters(using):
+    for adapter in adapters(look.using):
         if adapter.in_task_table or alias not in (None, adapter.alias):
             continue
         try:
             yield adapter, ask(adapter)
-        except Unreachable:
-            continue
-        except Exception:
-            logger.exception("backend.error", backend=adapter.alias)
+        except Exception as error:
+            look.blind.add(adapter.alias)
+            if not isinstance(error, Unreachable):
+                logger.exception("backend.error", backend=adapter.alias)
 
 
-def overlong(using: str) -> Iterator[Observation]:
+def overlong(look: Look) -> Iterator[Observation]:
     """Tasks that are run twice, since they take longer than their backend waits."""
-    for adapter, found in asked(using, lambda one: one.overlong()):
+    for adapter, found in asked(look, lambda one: one.overlong()):
         if found:
             first = max(found, key=lambda each: (each.twice, each.seconds))
             summary = f"backend {adapter.alias}: task {first.task_id} ({first.task_path}) "

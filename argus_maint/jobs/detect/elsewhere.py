@@ -42,7 +42,7 @@ class Poison:
 def stuck_elsewhere(look: Look) -> Iterator[Observation]:
     """Tasks whose worker has been dead for long: nobody makes a rescue where that can be told."""
     least = look.option("StuckTask", "lost") + UNTIL_TOLD
-    for adapter, found in asked(look.using, _lost):
+    for adapter, found in asked(look, _lost):
         for each in found:
             silent = (look.host_now - each.seen_at).total_seconds() if each.seen_at else 0.0
             if each.confirms_in <= 0 and silent > least:
@@ -78,7 +78,7 @@ def quarantined_elsewhere(look: Look, entries: QuerySet[LedgerEntry]) -> dict[An
         def ask(adapter: Adapter, wanted: list[Any] = of_alias) -> list[tuple[Any, Poison]]:
             return list(_still_poison(adapter, wanted))
 
-        for _, poison in asked(look.using, ask, alias):
+        for _, poison in asked(look, ask, alias):
             found |= dict(poison)
     return found
 
@@ -101,7 +101,7 @@ def finished_elsewhere(
             return [], []
         return _finished(adapter, FAILED, since), _finished(adapter, SUCCESSFUL, since)
 
-    for _, rows in asked(look.using, ask):
+    for _, rows in asked(look, ask):
         yield rows
 
 

@@ -19,6 +19,7 @@ class Look:
     Attributes:
         using: the database of the task table.
         jobs: the jobs by name, as they are to run.
+        blind: aliases of TASKS of which something could not be seen.
         patience: SQLite: seconds to try for the write lock; None: ``DatabaseLocked.held``.
     """
 
@@ -27,6 +28,7 @@ class Look:
     ) -> None:
         self.using, self.patience = using, patience
         self.jobs = get_settings().jobs if jobs is None else jobs
+        self.blind: set[str] = set()
         self._status: Status | Exception | None = None
 
     @property
@@ -35,6 +37,7 @@ class Look:
         if self._status is None:
             try:
                 self._status = gather(self.using)
+                self.blind |= {each.alias for each in self._status.others if each.trouble}
             except Exception as error:  # noqa: BLE001 - kept, and raised to each that asks
                 self._status = error
         if isinstance(self._status, Exception):

@@ -41,7 +41,7 @@ def misconfigured(look: Look) -> Iterator[Observation]:
         summary = f"{', '.join(missing)} not applied: run manage.py migrate"
         evidence = {"check": "migration", "messages": missing}
         yield Observation("Misconfigured", "migration", summary, evidence)
-    yield from overlong(look.using)
+    yield from overlong(look)
 
 
 def _not_applied(using: str) -> list[str]:

@@ -277,6 +277,18 @@ def test_a_failed_task_is_put_back_by_a_person(world: RedisWorld, file: Path) ->
     assert world.backend.get_result(task_id).errors == []
 
 
+def test_a_task_that_is_put_back_waits_as_long_as_it_takes(world: RedisWorld, file: Path) -> None:
+    """With REDIS_RESULT_TTL 0 nothing that is READY may expire."""
+    task_id, _ = killed(world, file, seconds=1)
+    world.backend.result_ttl = 0
+    (lost,) = world.adapter.lost()
+    assert world.adapter.fail(lost, entry(world.adapter, lost, "failed"), WorkerLost)
+    key = f"django_tasks:redis:result:{task_id}"
+    assert world.server.ttl(key) > 0
+    assert requeue(world, handle(world, task_id))
+    assert world.server.ttl(key) == -1
+
+
 def test_a_ready_task_is_failed_by_a_person_and_never_runs(world: RedisWorld, file: Path) -> None:
     first, second = world.append(file, "first"), world.append(file, "second")
     ready = handle(world, first)

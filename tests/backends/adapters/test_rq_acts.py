@@ -20,6 +20,7 @@ from django.utils.module_loading import import_string
 
 from argus_maint.backends.adapters.base import Unreachable
 from argus_maint.backends.adapters.rq.server import Server
+from argus_maint.backends.adapters.rq.tasks import in_order
 from argus_maint.exceptions import TaskDiscarded, TaskQuarantined, WorkerLost
 from argus_maint.jobs import foreign
 from argus_maint.jobs.errand import Errand
@@ -221,11 +222,13 @@ def test_an_act_without_an_answer_keeps_its_entry(
     monkeypatch.setattr(Server, "now", lambda self: time.time())
     try:
         with pytest.raises(Unreachable, match="does not answer"):
-            made.requeue(lost, entry(rq, lost))
+            made.requeue(lost, entry(rq, lost, counted=True))
     finally:
         process.send_signal(signal.SIGCONT)
     assert until(lambda: rq.redis.llen("rq:queue:default") == 1)
-    assert "it may not have been done" in LedgerEntry.objects.get().evidence
+    kept = LedgerEntry.objects.get()
+    assert "it may not have been done" in kept.evidence
+    assert not kept.counted, "a healthy task is no poison for it"
 
 
 @pytest.mark.parametrize("value", ["x", 1.5, None, "when", ["a"]])
@@ -247,3 +250,42 @@ def test_a_due_task_behind_many_of_others_is_enqueued(rq: RQWorld, tmp_path: Pat
     rq.redis.zadd("rq:scheduled:default", {f"other{n}": time.time() - 900 for n in range(700)})
     assert foreign.make(Errand("default", "test", wait=False)).enqueued == 1
     assert rq.redis.lrange("rq:queue:default", 0, -1) == [task_id]
+
+
+def test_what_is_discarded_stays_where_it_was(rq: RQWorld) -> None:
+    """Else it would stand before what is new, at each look."""
+    task_id = rq.enqueue(tasks.add, 1, "2")
+    worker = rq.worker()
+    until(lambda: rq.status(task_id) == "FAILED")
+    rq.kill(worker)
+    failed = rq.adapter.task(task_id)
+    assert failed is not None
+    rq.redis.zadd("rq:failed:default", {task_id: 1e10})
+    ttl = rq.redis.expiretime(f"rq:job:{task_id}")
+    act = entry(rq, failed.handle, action=LedgerEntry.Action.DISCARDED)
+    assert rq.adapter.fail(failed.handle, act, TaskDiscarded)
+    assert rq.redis.zscore("rq:failed:default", task_id) == 1e10
+    assert rq.redis.expiretime(f"rq:job:{task_id}") == ttl
+    (after,) = rq.adapter.tasks("FAILED", 10)
+    assert (after.since, after.error) == (failed.since, "argus_maint.exceptions.TaskDiscarded")
+
+
+def test_a_canceled_task_is_listed_once_and_can_be_put_back(rq: RQWorld, tmp_path: Path) -> None:
+    task_id = rq.append(tmp_path / "out", "x")
+    rq.redis.lrem("rq:queue:default", 0, task_id)
+    rq.redis.hset(f"rq:job:{task_id}", "status", "canceled")
+    rq.redis.zadd("rq:canceled:default", {task_id: 0})
+    (canceled,) = rq.adapter.tasks("FAILED", 10)
+    assert rq.adapter.fail(canceled.handle, entry(rq, canceled.handle, **FAILED), TaskDiscarded)
+    (given_up,) = rq.adapter.tasks("FAILED", 10)
+    assert rq.adapter.requeue(given_up.handle, entry(rq, given_up.handle))
+    assert not rq.redis.exists("rq:canceled:default", "rq:failed:default")
+    rq.worker()
+    until(lambda: ended(tmp_path / "out", "x") == 1)
+
+
+def test_the_newest_of_all_queues_come_first(rq: RQWorld, tmp_path: Path) -> None:
+    first, second = rq.append(tmp_path / "out", "a"), rq.append(tmp_path / "out", "b")
+    found = rq.adapter.tasks("READY", 10)
+    assert [each.handle.task_id for each in in_order(reversed(found), "READY")] == [first, second]
+    assert [each.handle.task_id for each in in_order(found, "FAILED")] == [second, first]

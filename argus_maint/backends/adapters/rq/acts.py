@@ -22,7 +22,7 @@ ABANDONED_CLASS = "rq.exceptions.AbandonedJobError"
 _FOUND = """
 local job, wip, failed, results, taken, execution, executions, workers =
     KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
-local queue, scheduled = KEYS[9], KEYS[10]
+local queue, scheduled, canceled = KEYS[9], KEYS[10], KEYS[11]
 local kind, id, member = ARGV[1], ARGV[2], ARGV[6]
 local now = redis.call('HMGET', job, 'status', 'meta', 'started_at', 'enqueued_at')
 if now[1] ~= ARGV[3] or (now[2] or '') ~= ARGV[4] or (now[3] or '') ~= ARGV[5]
@@ -52,7 +52,9 @@ elseif kind == 'scheduled' then
 end
 redis.call('ZREM', wip, member)
 for _, each in ipairs(known) do redis.call('ZREM', wip, id .. ':' .. each) end
+local until_ = redis.call('ZSCORE', failed, id)
 redis.call('ZREM', failed, id)
+redis.call('ZREM', canceled, id)
 redis.call('LREM', taken, 1, id)
 redis.call('SREM', workers, member)
 redis.call('UNLINK', execution, executions)
@@ -61,7 +63,7 @@ redis.call('UNLINK', execution, executions)
 _REQUEUE = (
     _FOUND
     + """
-local queues, earlier = KEYS[11], ARGV[9]
+local queues, earlier = KEYS[12], ARGV[9]
 local meta, stamp, due = ARGV[10], ARGV[11], ARGV[12]
 -- django-tasks-rq takes the return value from the oldest result: none may be left over.
 local attempts = redis.call('XLEN', results)
@@ -91,7 +93,12 @@ local meta, stamp, worker, said, ttl, score =
     ARGV[9], ARGV[10], ARGV[11], ARGV[12], tonumber(ARGV[13]), ARGV[14]
 if kind == 'failed' and ARGV[7] ~= '' then redis.call('XDEL', results, ARGV[7]) end
 redis.call('XADD', results, '*', 'type', '2', 'worker_name', worker, 'exc_string', said)
-redis.call('HSET', job, 'meta', meta, 'status', 'failed', 'ended_at', stamp)
+redis.call('HSET', job, 'meta', meta, 'status', 'failed')
+if kind == 'failed' and until_ then -- it failed when it did, and is kept as long
+  redis.call('ZADD', failed, until_, id)
+  return 1
+end
+redis.call('HSET', job, 'ended_at', stamp)
 redis.call('ZADD', failed, score, id)
 for _, each in ipairs({job, results}) do
   if ttl < 0 then redis.call('PERSIST', each) else redis.call('EXPIRE', each, ttl) end
@@ -157,6 +164,7 @@ def _arguments(token: Token) -> tuple[list[str], list[Any]]:
         key("worker", job.worker, "executions"),
         key("queue", job.queue),
         key("scheduled", job.queue),
+        key("canceled", job.queue),
     ]
     found = [token.kind, job_id, job.status, job.raw_meta, job.started_at, member]
     return keys, [*found, token.newest.result_id, job.enqueued_at]

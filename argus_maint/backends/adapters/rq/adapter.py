@@ -64,14 +64,15 @@ class RQ(Adapter):
         return self._each(lambda server, names: self._look(server).lost(names))
 
     def tasks(self, status: str, most: int) -> list[Task]:
-        """As the base has it, one queue after the other."""
-        return self._each(
+        """As the base has it."""
+        found = self._each(
             lambda server, names: [
                 each
                 for name in names
                 for each in tasks.listed(self._look(server), name, status, most)
             ]
-        )[:most]
+        )
+        return tasks.in_order(found, status)[:most]
 
     def task(self, task_id: str) -> Task | None:
         """As the base has it; rq's own jobs, and those of a rate limit, are none of ours."""

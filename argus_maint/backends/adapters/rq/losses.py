@@ -29,6 +29,7 @@ LEASE = 90.0  # seconds that rq gives a job without a heartbeat
 CONFIRM = 60.0  # of these left: the heartbeat that is due every 30 s has not come
 FAILURES = 10_000  # failed jobs of a queue that are looked at, each once by a process
 SETTLED = 60.0  # seconds after which nothing is added to what a job failed of
+CLOCKS = 60.0  # seconds by which a worker's clock may be off the server's
 OVERRUN = 31.0  # seconds past its timeout after which rq's worker has killed the horse
 MOST = 1000  # running ones
 STUCK = 60.0  # seconds between taking a job and beginning it
@@ -37,7 +38,7 @@ ABANDONED = "Moved to FailedJobRegistry, due to AbandonedJobError"
 KILLED = "Work-horse terminated unexpectedly"
 NEVER_BEGAN = "Job was stuck in intermediate queue"
 _taken: dict[tuple[str, str, str], float] = {}  # since when this process has seen them so
-_silent: dict[tuple[str, str, str], float] = {}  # likewise
+_silent: dict[tuple[str, str, str], float] = {}  # since when one past its timeout has no mark
 _no_losses: dict[tuple[str, str, str], dict[str, float]] = {}  # ids and scores, by queue
 
 
@@ -143,11 +144,12 @@ class Look:
         rows = self.server.client.zrange(name, 0, FAILURES - 1, desc=True, withscores=True)
         scores = {text(job_id): float(score) for job_id, score in rows}
         known = _no_losses.setdefault((self.server.identity, self.alias, queue), {})
-        fresh = [each for each, score in scores.items() if known.get(each) != score]
+        # Without an end to their time all have the same score, which then tells nothing.
+        fresh = [each for each, score in scores.items() if score < 0 or known.get(each) != score]
         jobs = self._mine(fresh, ("failed",))
         newest = read_newest(self.server, list(jobs))
-        for each in [each for each in known if each not in scores]:
-            del known[each]
+        for each in [each for each in list(known) if each not in scores]:
+            known.pop(each, None)  # another thread may look as well
         before = self.server.now() - SETTLED if jobs else 0.0
         for each in jobs:
             # rq may not have written all of it yet.
@@ -174,12 +176,12 @@ class Look:
         """The task, unless something on this host is still running it."""
         job = token.record
         place = fleet.place_of(self.server, job.worker, when(job.started_at))
-        wait = max(wait, self._overruns(token))
+        unseen = self._overruns(token, wait)
         if place is not None and not place.here:
             where = f"it ran on {place.host}, where only its entry can tell: a horse that goes on "
-            return [self._lost(token, f"{evidence}; {where}would not be seen", wait)]
+            return [self._lost(token, f"{evidence}; {where}would not be seen", unseen)]
         if not self.table.readable:
-            return [self._lost(token, f"{evidence}; no process table to look at", wait)]
+            return [self._lost(token, f"{evidence}; no process table to look at", unseen)]
         if place is not None and fleet.process_of(self.server, place, self.table) is not None:
             return []  # silent, but there: stopped, or cut off from the server
         owner = fleet.owner(self.server, job.worker, when(job.started_at))
@@ -191,22 +193,26 @@ class Look:
             held = f"but process {maybe.pid} of this host may be at it"
             return [self._lost(token, f"{evidence}, {held}", math.inf)]
         if place is None or place.pid is None:
-            return [self._lost(token, f"{evidence}; where it ran is not known any more", wait)]
+            return [self._lost(token, f"{evidence}; where it ran is not known any more", unseen)]
         gone = f"process {place.pid} of its worker is gone from this host, and no horse goes on"
         return [self._lost(token, f"{evidence}; {gone}", wait, LedgerEntry.Verdict.EXITED.value)]
 
-    def _overruns(self, token: Token) -> float:
-        """Seconds to wait for one that is past its timeout.
+    def _overruns(self, token: Token, wait: float) -> float:
+        """Seconds until one that is past its timeout cannot run any more, wherever it is.
 
-        rq gives an execution no heartbeat beyond that, and its worker ends the horse only when
-        it next looks, up to 30 s later.
+        rq gives its execution no heartbeat beyond that, so that it expires while the task still
+        runs; its worker ends the horse when it next looks, up to 30 s later.
         """
         job, began = token.record, when(token.record.started_at)
         if not job.timeout or began is None:
-            return 0.0
-        if self.server.now() - began.timestamp() < job.timeout:
-            return 0.0
-        seen = (self.server.identity, job.job_id, token.execution or token.newest.result_id)
+            return wait
+        if self.server.now() - began.timestamp() < job.timeout - CLOCKS:
+            return wait
+        if token.kind == "failed":
+            return max(wait, (token.newest.at or 0.0) + OVERRUN - self.server.now())
+        if wait > 0:  # it has yet to expire
+            return wait + OVERRUN
+        seen = (self.server.identity, job.job_id, token.execution)
         if len(_silent) > FAILURES:
             _silent.clear()
         return max(0.0, _silent.setdefault(seen, monotonic()) + OVERRUN - monotonic())

@@ -24,17 +24,25 @@ STATUS = {
 # What an act must find: where the job stands now.
 _KIND = {"queued": "queued", "scheduled": "scheduled", "started": "started"}
 PAGE = 500
-MOST = 10_000  # jobs of a queue that are looked at: others than this alias's may be among them
+LOOKED = 10_000  # jobs of a queue that are looked at, or as many as are wanted: some are others'
 
 
 def listed(look: Look, queue: str, status: str, most: int) -> list[Task]:
     """At most so many of one queue, in the order that ``Adapter.tasks`` has them in."""
     found: list[Task] = []
-    for ids in _pages(look.server, queue, status):
+    for ids in _pages(look.server, queue, status, max(LOOKED, most)):
         found += _tasks(look, ids, status)
         if len(found) >= most:
             break
     return found[:most]
+
+
+def in_order(tasks: Iterable[Task], status: str) -> list[Task]:
+    """Those of several queues: the newest of the finished first, else the longest waiting."""
+    newest_first = status in (FAILED, SUCCESSFUL)
+    never = datetime.min if newest_first else datetime.max
+    last = never.replace(tzinfo=timezone.utc)
+    return sorted(tasks, key=lambda each: each.since or last, reverse=newest_first)
 
 
 def one(look: Look, job_id: str) -> Task | None:
@@ -79,12 +87,12 @@ def _due(server: Server, jobs: Sequence[Record]) -> dict[str, datetime]:
     }
 
 
-def _pages(server: Server, queue: str, status: str) -> Iterator[list[str]]:
-    """Ids where jobs of this status are kept, a page at a time, up to ``MOST``."""
+def _pages(server: Server, queue: str, status: str, most: int) -> Iterator[list[str]]:
+    """Ids where jobs of this status are kept, a page at a time, up to so many."""
     client = server.client
     for place in _PLACES[status]:
         name = key("queue", queue) if place == "queue" else key(place, queue)
-        for at in range(0, MOST, PAGE):
+        for at in range(0, most, PAGE):
             if place == "queue":
                 page = client.lrange(name, at, at + PAGE - 1)
             else:
