@@ -124,7 +124,9 @@ def _settle(adapter: Adapter, lost: Lost, errand: Errand, report: Report) -> Non
     """Apply the policy to one lost task; whatever is wrong with it stays with it."""
     try:
         entry = _entry(adapter, lost, errand)
-        error = decide(entry, _policy(lost.task_path, errand.using))
+        policy, why = _policy(lost.task_path, errand.using)
+        entry.evidence += why
+        error = decide(entry, policy)
         if not errand.dry_run and not _act(adapter, lost, entry, error):
             return  # it has changed since it was read: another rescuer, or its backend
     except Exception as problem:
@@ -165,16 +167,17 @@ def _act(adapter: Adapter, lost: Lost, entry: LedgerEntry, error: type[Exception
     return done
 
 
-def _policy(task_path: str, using: str) -> Policy:
+def _policy(task_path: str, using: str) -> tuple[Policy, str]:
     """The policy in force. Workers of other backends write nothing down: the task is asked.
 
-    Where it cannot be imported it may be one that must not repeat, so it is failed.
+    Where it cannot be imported it may be one that must not repeat, so it is failed; and why.
     """
     declared = declared_by(task_path, using)
     if declared is not None:
-        return policy_for(task_path, declared)
+        return policy_for(task_path, declared), ""
     try:
-        return policy_for(task_path, declared_options(import_string(task_path)))
-    except Exception:
+        return policy_for(task_path, declared_options(import_string(task_path))), ""
+    except Exception as error:
         logger.exception("rescue.undeclared", task=task_path)
-        return replace(policy_for(task_path), on_lost="fail")
+        why = f"; it is failed, for its policy cannot be asked here ({in_one_line(error)})"
+        return replace(policy_for(task_path), on_lost="fail"), why

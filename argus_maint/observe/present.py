@@ -59,21 +59,30 @@ def look(task_id: uuid.UUID, using: str) -> Present | None:
     return Present(rows[0], text.first() or "") if rows else None
 
 
-def elsewhere(task_id: str, alias: str, using: str) -> str:
-    """In words, what a task of an alias is now that keeps its tasks elsewhere.
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A task of an alias that keeps its tasks elsewhere: in words what it is now, and why."""
 
-    Empty for an alias of the task table, and for one that TASKS has not.
-    """
+    words: str
+    path: str = ""
+    queue: str = ""
+    traceback: str = ""
+
+
+def elsewhere(task_id: str, alias: str, using: str) -> Elsewhere | None:
+    """None for an alias of the task table, and for one that TASKS has not."""
     adapter = next((each for each in adapters(using) if each.alias == alias), None)
     if adapter is None or adapter.in_task_table:
-        return ""
+        return None
     if not adapter.supports_tasks:
-        return f"see backend {alias}"
+        return Elsewhere(f"see backend {alias}")
     try:
         task = adapter.task(task_id)
     except Exception as error:  # noqa: BLE001 - told, beside what our own record has
-        return f"not known: {alias}: {in_one_line(error)}"
+        return Elsewhere(f"not known: {alias}: {in_one_line(error)}")
     if task is None:
-        return f"gone: backend {alias} has it no more"
+        return Elsewhere(f"gone: backend {alias} has it no more")
     since = f" since {localtime(task.since):%Y-%m-%d %H:%M:%S %Z}" if task.since is not None else ""
-    return task.status + (f" with {task.error}" if task.error else "") + since
+    words = task.status + (f" with {task.error}" if task.error else "") + since
+    handle = task.handle
+    return Elsewhere(words, handle.task_path, handle.queue_name, task.traceback)

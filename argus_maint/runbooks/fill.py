@@ -25,7 +25,7 @@ from argus_maint.runbooks.variables import IN_TEXT, NAMES, uses
 
 LONGEST = 1000  # characters of a value
 _NUMBER = re.compile(r"[0-9]{1,18}")
-_UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
+_TASK_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{19,63}")  # a UUID, or what RQ has
 
 
 class WrongValue(ValueError):
@@ -81,7 +81,7 @@ def unfit(name: str, value: str) -> str:
         fits = _NUMBER.fullmatch(value) and int(value) >= least
         return "" if fits else f"it must be a whole number of at least {least}"
     if name == "TASK_ID":
-        return "" if _UUID.fullmatch(value) else "it must be the whole id of a task"
+        return "" if _TASK_ID.fullmatch(value) else "it must be the whole id of a task"
     if not value or value.startswith("-"):
         return "a command would take it for an option" if value else "it is empty"
     if "\0" in value or len(value) > LONGEST:

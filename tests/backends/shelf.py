@@ -90,7 +90,13 @@ class Shelf(Adapter):
 
     def _task(self, book: dict[str, Any]) -> Task:
         since = timezone.now() - timedelta(seconds=book["age"])
-        return Task(self._handle(book), book["status"], since, book.get("error", ""))
+        return Task(
+            self._handle(book),
+            book["status"],
+            since,
+            book.get("error", ""),
+            book.get("traceback", ""),
+        )
 
     def _handle(self, book: dict[str, Any]) -> Lost:
         return Lost(

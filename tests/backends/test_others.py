@@ -175,7 +175,7 @@ def test_its_history_is_found_by_its_whole_id(folder: Path) -> None:
     out = maint("history", "--task", key)
     assert out.startswith(f"{key}  tests.tasks.sleep  queue default")
     assert "now        READY since" in out and "no dust on it" in out
-    assert "It must be the whole id" in wrong("history", "--task", key[:-1])
+    assert "only whole ids are looked for" in wrong("history", "--task", key[:-1])
 
 
 # -- prune ------------------------------------------------------------------------------

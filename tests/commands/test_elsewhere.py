@@ -154,6 +154,20 @@ def test_what_may_be_done(folder: Path, verb: str, status: str, error: str, done
     assert LedgerEntry.objects.exists() is done
 
 
+def test_history_says_why_it_failed_though_nobody_acted_on_it(folder: Path) -> None:
+    shelf.put(folder, ZEBRA, "FAILED", error="ValueError", path="shop.a", traceback="boom\n  there")
+    out = maint("history", "--task", ZEBRA)
+    assert f"{ZEBRA}  shop.a  queue default" in out
+    assert "FAILED with ValueError since" in out and "there" in out
+    assert "nobody had to act on it" in out
+    assert as_json("history", "history", "--task", ZEBRA)["entries"] == []
+    shelf.put(folder, str(uuid.UUID(int=7)), "FAILED")
+    assert "FAILED" in maint("history", "--task", str(uuid.UUID(int=7)))
+    assert "The ledger has none either" in wrong(
+        "history", "--task", "Nobody7zZ34567890123456789012345"
+    )
+
+
 def test_failed_ones_by_description(folder: Path) -> None:
     row = rows.task("FAILED", path="shop.a")
     shelf.put(folder, "a", "FAILED", path="shop.a")

@@ -132,12 +132,14 @@ class Task:
         status: READY, RUNNING, SUCCESSFUL or FAILED.
         since: since when it is in this status; of one that is not due yet, when it is.
         error: the dotted path of what it failed of.
+        traceback: and what it said, where that is kept.
     """
 
     handle: Lost
     status: str
     since: datetime | None = None
     error: str = ""
+    traceback: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,8 @@ class Redis(Adapter):
 
     def worker_arguments(self, queues: Sequence[str] = ()) -> list[str]:
         """One worker takes from every queue of its alias."""
-        return [*super().worker_arguments(), "--backend", self.alias]
+        options = ["--backend", self.alias, "--shutdown-timeout", "30"]
+        return [*super().worker_arguments(), *options]
 
     def queues(self) -> list[Queue]:
         """From the status index; ``finished`` counts those that were successful."""
@@ -197,7 +198,8 @@ class Redis(Adapter):
 
 def _asked_for(state: State) -> Task:
     handle = _lost(Sight(state, None, LedgerEntry.Verdict.MANUAL, ""))
-    return Task(handle, state.status, state.since, state.error if state.status == FAILED else "")
+    error = state.error if state.status == FAILED else ("", "")
+    return Task(handle, state.status, state.since, *error)
 
 
 def _stream_of(store: Store, hashed: dict[str, str]) -> str:

@@ -58,9 +58,10 @@ class State:
         return [str(each) for each in as_list(self.guarded[1]) or []]
 
     @property
-    def error(self) -> str:
-        """The dotted path of what it failed of last."""
-        return last_error(self.errors)
+    def error(self) -> tuple[str, str]:
+        """The dotted path of what it failed of last, and the traceback."""
+        newest = _newest(self.errors)
+        return last_error(self.errors), str(newest.get("traceback", ""))
 
     @property
     def since(self) -> datetime | None:
@@ -279,8 +280,12 @@ def as_list(text: str) -> list[Any] | None:
 
 def last_error(text: str) -> str:
     """The dotted path of the newest of a task's errors; empty where there is none."""
+    return str(_newest(text).get("exception_class_path", ""))
+
+
+def _newest(text: str) -> dict[str, Any]:
     newest = (as_list(text) or [{}])[-1]
-    return str(newest.get("exception_class_path", "")) if isinstance(newest, dict) else ""
+    return newest if isinstance(newest, dict) else {}
 
 
 def _state(task_id: str, values: Sequence[str]) -> State:

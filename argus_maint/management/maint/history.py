@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import uuid
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,7 +17,7 @@ from argus_maint.backends import search
 from argus_maint.backends.adapters.base import ledger_id
 from argus_maint.backends.database import READY
 from argus_maint.dbtime import db_now
-from argus_maint.jobs.targets import RIVALS, ambiguous
+from argus_maint.jobs.targets import RIVALS, Others, Targets, ambiguous
 from argus_maint.management.maint.arguments import (
     Arguments,
     add_backend,
@@ -104,8 +106,9 @@ def run(context: Context, options: dict[str, Any]) -> int:
     since = db_now(using) - timedelta(seconds=options["since"]) if options["since"] else None
     if options["acts"]:
         return _show_acts(context, options, since)
+    meant = _resolve(options["task"], using) if options["task"] else None
     query = Query(
-        task_id=_resolve(options["task"], using) if options["task"] else None,
+        task_id=meant.task_id if meant is not None else None,
         since=since,
         worker=options["worker"],
         by=options["by"],
@@ -125,8 +128,8 @@ def run(context: Context, options: dict[str, Any]) -> int:
                 "truncated": more,
             }
         )
-    elif options["task"]:
-        context.show(_in_full(now, entries, using))
+    elif meant is not None:
+        context.show(_in_full(meant, now, entries, using))
     else:
         context.show(page(entries, more, using, context.out.width))
     return 0
@@ -164,21 +167,36 @@ def _show_acts(context: Context, options: dict[str, Any], since: datetime | None
     return 0
 
 
-def _resolve(token: str, using: str) -> Any:
-    """The task that is meant: one of the ledger's, or one that is still in the table."""
-    if not re.fullmatch(r"[\da-fA-F]+", token):
-        other = ledger_id(token)
-        if not LedgerEntry.objects.using(using).filter(task_id=other).exists():
-            raise CommandError(f"The ledger has no task {token}. It must be the whole id.")
-        return other
-    found = dict(history.tasks_with_prefix(token, using, RIVALS + 1))
-    rows = search.by_prefix(token, using, RIVALS + 1)
-    found |= {row.attempt.task_id: row.attempt.task_path for row in rows}
-    if not found:
-        raise CommandError(f"No task has an id that begins with {token}, and the ledger has none.")
+@dataclass(frozen=True, slots=True)
+class _Meant:
+    """The task that is meant: its id in our tables, and where else it may be."""
+
+    task_id: uuid.UUID
+    key: str = ""  # its own id, on another backend than the task table
+    alias: str = ""
+
+
+def _resolve(token: str, using: str) -> _Meant:
+    """One of the ledger's, one that is still in the table, or one of another backend."""
+    found: dict[uuid.UUID, str] = {}
+    if re.fullmatch(r"[\da-fA-F]+", token):
+        found = dict(history.tasks_with_prefix(token, using, RIVALS + 1))
+        rows = search.by_prefix(token, using, RIVALS + 1)
+        found |= {row.attempt.task_id: row.attempt.task_path for row in rows}
     if len(found) > 1:
         raise CommandError(ambiguous(token, list(found.items())))
-    return next(iter(found))
+    task_id = next(iter(found), ledger_id(token))
+    entries = LedgerEntry.objects.using(using).filter(task_id=task_id)
+    known = entries.order_by("-pk").values_list("task_key", "backend_name").first()
+    if known is not None:
+        return _Meant(task_id, known[0] or str(task_id), known[1])
+    if found:
+        return _Meant(task_id)
+    others, targets = Others(using), Targets()
+    if not others.add(token, targets):
+        raise CommandError(f"{others.none_of(token)} The ledger has none either.")
+    (place,) = targets.elsewhere
+    return _Meant(ledger_id(place.task_id), place.task_id, place.adapter.alias)
 
 
 def page(entries: list[LedgerEntry], more: bool, using: str, width: int | None) -> list[Text]:
@@ -223,19 +241,23 @@ def _shortened(text: str) -> str:
     return text if len(text) <= LONGEST_WHY else text[: LONGEST_WHY - 1] + "…"
 
 
-def _in_full(now: Present | None, entries: list[LedgerEntry], using: str) -> list[Text]:
+def _in_full(
+    meant: _Meant, now: Present | None, entries: list[LedgerEntry], using: str
+) -> list[Text]:
     """What the task is now, then each act on it."""
-    key = entries[0].task_key if entries else ""
+    other = present.elsewhere(meant.key, meant.alias, using) if now is None else None
     told: Any = now.row.attempt if now is not None else entries[0] if entries else None
-    if told is None:
-        return [styled("nothing on record for this task", DIM)]
-    name = styled(key or str(told.task_id), HEAD)
-    lines = [join(name, f"  {told.task_path}  queue {told.queue_name}")]
-    if now is None:
-        words = present.elsewhere(key or str(told.task_id), told.backend_name, using)
-        lines.append(_fact("now", words or "gone: its row was deleted"))
-    else:
+    path, queue = (told.task_path, told.queue_name) if told is not None else ("", "")
+    if other is not None and told is None:
+        path, queue = other.path, other.queue
+    name = styled(str(meant.task_id) if other is None else meant.key, HEAD)
+    lines = [join(name, f"  {path}  queue {queue}")]
+    if now is not None:
         lines += _now(now)
+    elif other is not None:
+        lines += [_fact("now", other.words), *_indented(other.traceback)]
+    else:
+        lines.append(_fact("now", "gone: its row was deleted"))
     if not entries:
         lines += [Text(), styled("nothing on record: nobody had to act on it", DIM)]
     for entry in entries:

@@ -19,7 +19,7 @@ from argus_maint.retention import Retention
 from tests import tasks
 from tests.backends.adapters.conftest import Broker
 from tests.backends.adapters.world import World, began, ended
-from tests.commands.calls import as_json
+from tests.commands.calls import as_json, maint
 from tests.lab import Lab, until
 
 HERE = "tests.backends.adapters"
@@ -95,6 +95,7 @@ def test_a_person_lists_tasks_and_acts_on_them(world: World, tmp_path: Path) -> 
     assert listed(world, "successful") == [done]
     assert sorted(listed(world, "failed")) == sorted([bad, worse])
     assert listed(world, "lost") == []
+    assert "on purpose" in maint("history", "--task", bad)
 
     for refused in (("requeue", runs), ("fail", runs), ("discard", waits), ("requeue", done)):
         assert pulled(*refused) == "refused"

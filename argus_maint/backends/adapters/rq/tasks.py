@@ -64,9 +64,11 @@ def _tasks(look: Look, ids: Sequence[str], status: str = "") -> list[Task]:
     found = []
     for job in jobs:
         token = Token(_KIND.get(job.status, "failed"), job, newest[job.job_id])
-        error = job.errors[-1] if job.errors and STATUS[job.status] == FAILED else ""
+        error, said = "", ""
+        if STATUS[job.status] == FAILED:
+            error, said = (job.errors or [""])[-1], token.newest.said
         since = due.get(job.job_id) or when(_since(job))
-        found.append(Task(look.asked_for(token), STATUS[job.status], since, error))
+        found.append(Task(look.asked_for(token), STATUS[job.status], since, error, said))
     return found
 
 
