@@ -55,13 +55,13 @@ class Proof:
         values = values_of(self.page, self.evidence, {}).known
         folder = self.scratch.folder
         calling = Calling(str(folder / "bin" / "python"), str(folder / "manage.py"), str(folder))
-        with calling.environment(values, self.scratch.env) as env:
-            for step in self.steps(section):
-                if patience is not None:
-                    step = replace(step, retry=min(step.retry, patience))
-                outcome = perform(step, folder, env, values)
-                if not outcome.held:
-                    return outcome
+        env = calling.environment(values, self.scratch.env)
+        for step in self.steps(section):
+            if patience is not None:
+                step = replace(step, retry=min(step.retry, patience))
+            outcome = perform(step, folder, env, values)
+            if not outcome.held:
+                return outcome
         return None
 
 

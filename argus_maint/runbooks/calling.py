@@ -15,9 +15,9 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from argus_maint.runbooks.variables import NAMES
@@ -83,10 +83,9 @@ class Calling:
             return command
         return _WRITTEN.sub(lambda _: self.words, command)
 
-    @contextmanager
     def environment(
         self, values: Mapping[str, str], base: Mapping[str, str] | None = None
-    ) -> Generator[dict[str, str], None, None]:
+    ) -> dict[str, str]:
         """What the commands of a page run in; ``values`` are the page's variables.
 
         A variable without a value is not there, whatever the caller's environment has.
@@ -96,20 +95,29 @@ class Calling:
             env.pop(name, None)
         for name in [name for name in env if name.startswith("BASH_FUNC_")]:
             del env[name]
-        with tempfile.TemporaryDirectory(prefix="argus-maint-") as folder:
-            program = Path(folder, "python")
-            program.write_text(_PROGRAM, encoding="utf-8")
-            program.chmod(0o755)
-            env |= {
-                "PATH": f"{folder}{os.pathsep}{env.get('PATH') or os.defpath}",
-                PYTHON: self.python,
-                MANAGE: self.manage,
-                # The page has what programs say in English, and without colours.
-                "LC_ALL": "C.UTF-8",
-                "NO_COLOR": "1",
-                "PYTHONUNBUFFERED": "1",
-            }
-            yield env | dict(values)
+        env |= {
+            "PATH": f"{_program().name}{os.pathsep}{env.get('PATH') or os.defpath}",
+            PYTHON: self.python,
+            MANAGE: self.manage,
+            # The page has what programs say in English, and without colours.
+            "LC_ALL": "C.UTF-8",
+            "NO_COLOR": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
+        return env | dict(values)
+
+
+@cache
+def _program() -> tempfile.TemporaryDirectory[str]:
+    """The folder of the program, removed at the end of this process.
+
+    No sooner: what a command starts in the background may be on its way to it.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="argus-maint-")
+    program = Path(folder.name, "python")
+    program.write_text(_PROGRAM, encoding="utf-8")
+    program.chmod(0o755)
+    return folder
 
 
 def pasted(command: str) -> str:

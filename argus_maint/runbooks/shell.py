@@ -2,9 +2,8 @@
 
 Using it::
 
-    with Calling.here().environment(values) as env:
-        outcome = perform(step, folder, env, values)
-        outcome.held, outcome.problem
+    outcome = perform(step, folder, Calling.here().environment(values), values)
+    outcome.held, outcome.problem
 
 bash gets the page's own text, and values in its environment: no shell text is ever made
 from data. It runs in a session of its own, without a terminal and without input. What it

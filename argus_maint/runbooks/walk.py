@@ -65,12 +65,12 @@ class Walk:
         """Through all steps, or until the guide quits; whether Verify holds at the end."""
         results: list[tuple[Step, bool]] = []
         try:
-            with self.calling.environment(self.values.known) as env:
-                for number, step in enumerate(self.steps, 1):
-                    held = self._step(step, number, env)
-                    if held is None:
-                        return False
-                    results.append((step, held))
+            env = self.calling.environment(self.values.known)
+            for number, step in enumerate(self.steps, 1):
+                held = self._step(step, number, env)
+                if held is None:
+                    return False
+                results.append((step, held))
             verified = all(held for step, held in results if step.section == "Verify")
             self.ended = "verified" if verified else "not verified"
             return verified

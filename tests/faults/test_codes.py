@@ -22,9 +22,15 @@ def test_every_code_has_one_fault() -> None:
     assert all(fault.hints and set(fault.beside) <= set(CODES) for fault in FAULTS.values())
 
 
-@pytest.mark.slow
+# One that needs another backend's packages goes with the proofs, which have them.
+EACH = [
+    pytest.param(name, marks=pytest.mark.proof if fault.packages else pytest.mark.slow)
+    for name, fault in FAULTS.items()
+]
+
+
 @pytest.mark.skipif(KIND == "mariadb", reason="no scratch projects on MariaDB")
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("name", EACH)
 def test_a_fault_makes_its_finding_true_and_no_other(scratches: Scratches, name: str) -> None:
     fault = FAULTS[name]
     if fault.code == "ClockSkew" and (why := clock.missing()):

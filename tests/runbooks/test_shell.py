@@ -40,8 +40,8 @@ class Shell:
 
     def run(self, content: str, attributes: str = "", **values: str) -> Outcome:
         step = page(console(content, attributes)).steps[0]
-        with self.calling.environment(values) as env:
-            return perform(step, self.folder, env, values, self.told.append)
+        env = self.calling.environment(values)
+        return perform(step, self.folder, env, values, self.told.append)
 
 
 @pytest.fixture
