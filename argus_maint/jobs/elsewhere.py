@@ -26,6 +26,7 @@ from argus_maint.backends.adapters.base import (
 from argus_maint.backends.database import FAILED, READY, RUNNING
 from argus_maint.exceptions import TaskDiscarded, TaskQuarantined
 from argus_maint.jobs.lever import Lever, Outcome, Result, Verb
+from argus_maint.jobs.levers import ACTIONS, GIVE_UP, log_act, said
 from argus_maint.jobs.objections import Objection, path_of
 from argus_maint.jobs.targets import Elsewhere
 from argus_maint.log import get_logger
@@ -33,13 +34,6 @@ from argus_maint.models import LedgerEntry
 from argus_maint.observe.screen import span
 
 logger = get_logger(__name__)
-GIVE_UP = 3  # errors in a row
-ACTIONS = {
-    Verb.REQUEUE: LedgerEntry.Action.REQUEUED,
-    Verb.RELEASE: LedgerEntry.Action.REQUEUED,
-    Verb.FAIL: LedgerEntry.Action.FAILED,
-    Verb.DISCARD: LedgerEntry.Action.DISCARDED,
-}
 
 
 def pull(lever: Lever, targets: Sequence[Elsewhere], tell: Callable[[Result], None]) -> str:
@@ -88,7 +82,7 @@ def _error(task: Task) -> str:
 def _judged(lever: Lever, adapter: Adapter, task: Task) -> tuple[Lost, Objection]:
     """What to act on, and what speaks against it."""
     able = "fail" if lever.verb in (Verb.FAIL, Verb.DISCARD) else "requeue"
-    if lever.verb not in ACTIONS:
+    if lever.verb not in _OF_VERB:
         return task.handle, (Outcome.REFUSED, f"backend {adapter.alias} has no such lever")
     if not adapter.supports(able):
         why = adapter.why_not.get(able, "it cannot")
@@ -153,14 +147,13 @@ _OF_VERB = {
 
 
 def _act(lever: Lever, adapter: Adapter, handle: Lost, was: str) -> bool:
-    action = ACTIONS[lever.verb]
     why = f" Why: {lever.why}" if lever.why else ""
     found = f" {handle.evidence}." if handle.verdict != LedgerEntry.Verdict.MANUAL else ""
-    evidence = f"{action.value} by hand by {lever.noticed_by}; it was {was}.{found}{why}"
+    evidence = f"{said(lever)} by hand by {lever.noticed_by}; it was {was}.{found}{why}"
     entry = entry_of(
         adapter,
         replace(handle, verdict=LedgerEntry.Verdict.MANUAL.value, evidence=evidence),
-        action=action.value,
+        action=ACTIONS[lever.verb].value,
         noticed_by=lever.noticed_by,
     )
     if lever.verb in (Verb.FAIL, Verb.DISCARD):
@@ -168,14 +161,5 @@ def _act(lever: Lever, adapter: Adapter, handle: Lost, was: str) -> bool:
     else:
         done = adapter.requeue(handle, entry)
     if done:
-        logger.warning(
-            f"task.{entry.action}",
-            task_id=handle.task_id,
-            task=handle.task_path,
-            backend=adapter.alias,
-            attempt=handle.attempt,
-            verdict=str(entry.verdict),
-            noticed_by=lever.noticed_by,
-            why=lever.why,
-        )
+        log_act(entry, lever.why, backend=adapter.alias)
     return done

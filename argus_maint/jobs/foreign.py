@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 
 from django.utils.module_loading import import_string
 
-from argus_maint.backends.adapters import adapters
+from argus_maint.backends.adapters import elsewhere
 from argus_maint.backends.adapters.base import (
     Adapter,
     Lost,
@@ -61,9 +61,7 @@ class Report:
 def make(errand: Errand) -> Report:
     """Make one pass, and wait for what needs confirmation."""
     report, began = Report(), now()
-    places = [
-        each for each in adapters(errand.using) if each.supports_rescue and not each.in_task_table
-    ]
+    places = elsewhere(errand.using, capability="rescue")
     _look(places, errand, report)
     while errand.wait and not errand.dry_run:
         soon = [each for each in report.unconfirmed if each[1].confirms_in < LONGEST]

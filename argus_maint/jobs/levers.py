@@ -153,7 +153,7 @@ def _one(lever: Lever, row: Row | None, census: Census | None, task_id: uuid.UUI
         return _ask(lever, row, held)
     entry = _entry(lever, row, held, was)
     if _act(lever, row, entry):
-        _log(entry, lever.why)
+        log_act(entry, lever.why)
         return _result(row, Outcome.DONE, f"it was {was}")
     if database.still_there(row.attempt, lever.using):
         return _result(row, Outcome.LOCKED, "another transaction holds its row: try again")
@@ -198,7 +198,7 @@ def _held(row: Row, census: Census | None) -> Running | None:
     return next((each for each in running if each.attempt == row.attempt), None)
 
 
-_ACTIONS = {
+ACTIONS = {
     Verb.REQUEUE: LedgerEntry.Action.REQUEUED,
     Verb.RELEASE: LedgerEntry.Action.REQUEUED,
     Verb.FAIL: LedgerEntry.Action.FAILED,
@@ -208,14 +208,14 @@ _ACTIONS = {
 }
 
 
-def _said(lever: Lever) -> str:
+def said(lever: Lever) -> str:
     """What is done, in words."""
-    said: dict[Any, str] = {
+    words: dict[Any, str] = {
         Verb.RELEASE: "released",
         Verb.MOVE: f"moved to queue {lever.to}",
         Verb.PRIORITY: f"given priority {lever.priority}",
     }
-    return said.get(lever.verb, _ACTIONS[lever.verb].value)
+    return words.get(lever.verb, ACTIONS[lever.verb].value)
 
 
 def _was(lever: Lever, row: Row, held: Running | None) -> str:
@@ -240,8 +240,8 @@ def _entry(lever: Lever, row: Row, held: Running | None, was: str) -> LedgerEntr
     why = f" Why: {lever.why}" if lever.why else ""
     entry = attempt.entry(
         verdict=LedgerEntry.Verdict.MANUAL,
-        action=_ACTIONS[lever.verb].value,
-        evidence=f"{_said(lever)} by hand by {lever.noticed_by}; it was {was}.{why}",
+        action=ACTIONS[lever.verb].value,
+        evidence=f"{said(lever)} by hand by {lever.noticed_by}; it was {was}.{why}",
         noticed_by=lever.noticed_by,
     )
     if owner is not None:
@@ -250,13 +250,15 @@ def _entry(lever: Lever, row: Row, held: Running | None, was: str) -> LedgerEntr
     return entry
 
 
-def _log(entry: LedgerEntry, why: str) -> None:
+def log_act(entry: LedgerEntry, why: str, **more: str) -> None:
+    """What is in the ledger now, for the log."""
     logger.warning(
         f"task.{entry.action}",
-        task_id=str(entry.task_id),
+        task_id=entry.task_key or str(entry.task_id),
         task=entry.task_path,
         attempt=entry.attempt,
         verdict=str(entry.verdict),
         noticed_by=entry.noticed_by,
         why=why,
+        **more,
     )

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from argus_maint.backends.adapters import adapters
+from argus_maint.backends.adapters import elsewhere
 from argus_maint.backends.adapters.base import (
     Adapter,
     Pruned,
@@ -56,14 +56,8 @@ def prune_others(
     """One pass over them; ``go_on`` may raise JobStopped to stop it."""
     return [
         _one(adapter, order, go_on, dry_run=dry_run)
-        for adapter in places(order.using, order.selection.backend)
+        for adapter in elsewhere(order.using, order.selection.backend, "prune")
     ]
-
-
-def places(using: str, backend: str = "") -> list[Adapter]:
-    """The aliases that can be pruned, or this one of them."""
-    found = (each for each in adapters(using) if backend in ("", each.alias))
-    return [each for each in found if each.supports_prune and not each.in_task_table]
 
 
 def _one(adapter: Adapter, order: Order, go_on: Callable[[], object], *, dry_run: bool) -> Done:

@@ -21,16 +21,14 @@ from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
 from argus_maint.backends import search
-from argus_maint.backends.adapters import adapters
-from argus_maint.backends.adapters.base import Adapter, Task, Unreachable, in_one_line
+from argus_maint.backends.adapters import elsewhere
+from argus_maint.backends.adapters.base import Adapter, Task, trouble_with
 from argus_maint.backends.database import FAILED, READY, Attempt
 from argus_maint.backends.search import Filter, Row
 from argus_maint.exceptions import TaskDiscarded, TaskQuarantined
 from argus_maint.jobs.objections import path_of
-from argus_maint.log import get_logger
 from argus_maint.observe.census import Census
 
-logger = get_logger(__name__)
 T = TypeVar("T")
 
 MOST = 100_000  # tasks of one run
@@ -122,11 +120,7 @@ class Others:
     """The aliases of TASKS that keep their tasks elsewhere, asked for one task or for many."""
 
     def __init__(self, using: str, alias: str = "") -> None:
-        self.adapters = [
-            each
-            for each in adapters(using)
-            if each.supports_tasks and not each.in_task_table and alias in ("", each.alias)
-        ]
+        self.adapters = elsewhere(using, alias, "tasks")
         self.troubles: list[str] = []
 
     def add(self, task_id: str, targets: Targets) -> bool:
@@ -137,7 +131,7 @@ class Others:
             spellings.append(str(uuid.UUID(task_id)))
         for adapter in self.adapters:
             for spelled in spellings:
-                task = self._asked(adapter, partial(_named, spelled))
+                task = self._asked(adapter, partial(adapter.task, spelled))
                 if task is not None:
                     targets.add_elsewhere(adapter, task)
                     return True
@@ -157,21 +151,15 @@ class Others:
     def of_status(self, status: str, wanted: Filter) -> Iterator[tuple[Adapter, Task]]:
         """All of one status that ``wanted`` matches; who does not answer is a trouble."""
         for adapter in self.adapters:
-            found = self._asked(adapter, lambda one: one.tasks(status, MOST)) or []
+            found = self._asked(adapter, partial(adapter.tasks, status, MOST)) or []
             yield from ((adapter, each) for each in found if _is_meant(wanted, adapter, each))
 
-    def _asked(self, adapter: Adapter, ask: Callable[[Adapter], T]) -> T | None:
+    def _asked(self, adapter: Adapter, ask: Callable[[], T]) -> T | None:
         try:
-            return ask(adapter)
-        except Exception as error:
-            self.troubles.append(f"{adapter.alias}: {in_one_line(error)}")
-            if not isinstance(error, Unreachable):
-                logger.exception("backend.error", backend=adapter.alias)
+            return ask()
+        except Exception as error:  # noqa: BLE001 - told
+            self.troubles.append(trouble_with(adapter, error))
             return None
-
-
-def _named(task_id: str, adapter: Adapter) -> Task | None:
-    return adapter.task(task_id)
 
 
 def _is_meant(wanted: Filter, adapter: Adapter, task: Task) -> bool:

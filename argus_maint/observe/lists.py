@@ -18,16 +18,14 @@ from typing import Any
 from django.utils import timezone
 
 from argus_maint.backends import search
-from argus_maint.backends.adapters import adapters
-from argus_maint.backends.adapters.base import Adapter, Task, Unreachable, in_one_line
+from argus_maint.backends.adapters import elsewhere
+from argus_maint.backends.adapters.base import Adapter, Task, trouble_with
 from argus_maint.backends.database import FAILED, READY, RUNNING, SUCCESSFUL, Attempt
 from argus_maint.backends.search import Filter, Row
 from argus_maint.exceptions import TaskQuarantined
-from argus_maint.log import get_logger
 from argus_maint.observe.census import Census, Running, label, take
 from argus_maint.observe.history import iso
 
-logger = get_logger(__name__)
 LOOKED = 10_000  # tasks of another backend that are looked at for those that are meant
 UNFINISHED = ("running", "lost", "unregistered", "overdue")
 STATES = ("ready", "scheduled", *UNFINISHED, "failed", "quarantined", "successful")
@@ -107,10 +105,9 @@ def gather(
         if state == "quarantined":
             rows = rows.filter(exception_class_path=QUARANTINED)
         found += [_finished(row, now) for row in search.first(rows, wanted, most + 1)]
-    elsewhere = _Elsewhere(using, wanted, now, before, most + 1)
-    found += elsewhere.listed(state)
-    more = len(found) > most or elsewhere.more
-    return Listing(found[:most], more, elsewhere.troubles)
+    others = _Elsewhere(using, wanted, now, before, most + 1)
+    found += others.listed(state)
+    return Listing(found[:most], len(found) > most or others.more, others.troubles)
 
 
 def _running(using: str, wanted: Filter, state: str, older_than: float | None) -> list[Listed]:
@@ -181,11 +178,7 @@ class _Elsewhere:
         self.wanted, self.now, self.before = wanted, now, before
         # What is not meant is left out of what was read.
         self.most = most if wanted == Filter(backend=wanted.backend) and not before else LOOKED
-        self.adapters = [
-            each
-            for each in adapters(using)
-            if not each.in_task_table and wanted.backend in ("", each.alias)
-        ]
+        self.adapters = elsewhere(using, wanted.backend)
         self.troubles: list[str] = []
         self.more = False  # than were looked at
 
@@ -195,10 +188,8 @@ class _Elsewhere:
         for adapter in self.adapters:
             try:
                 found += [each for each in self._of(adapter, state) if self._is_meant(each)]
-            except Exception as error:
-                self.troubles.append(f"{adapter.alias}: {in_one_line(error)}")
-                if not isinstance(error, Unreachable):
-                    logger.exception("backend.error", backend=adapter.alias)
+            except Exception as error:  # noqa: BLE001 - told
+                self.troubles.append(trouble_with(adapter, error))
         return found
 
     def _of(self, adapter: Adapter, state: str) -> list[Listed]:

@@ -12,7 +12,7 @@ from typing import Any
 from django.utils.timezone import localtime
 from django_tasks_db.models import DBTaskResult
 
-from argus_maint.backends.adapters import adapters
+from argus_maint.backends import adapters
 from argus_maint.backends.adapters.base import in_one_line
 from argus_maint.backends.search import Row, by_ids
 from argus_maint.observe.history import iso
@@ -71,8 +71,8 @@ class Elsewhere:
 
 def elsewhere(task_id: str, alias: str, using: str) -> Elsewhere | None:
     """None for an alias of the task table, and for one that TASKS has not."""
-    adapter = next((each for each in adapters(using) if each.alias == alias), None)
-    if adapter is None or adapter.in_task_table:
+    adapter = next(iter(adapters.elsewhere(using, alias)), None) if alias else None
+    if adapter is None:
         return None
     if not adapter.supports_tasks:
         return Elsewhere(f"see backend {alias}")

@@ -89,14 +89,10 @@ def _unusable(status: Status) -> list[Problem]:
     found = []
     for each in status.others:
         if each.trouble:
-            becomes, command = (
-                ("BackendUnreachable", each.alias),
-                ["backends", each.alias, "--look"],
-            )
-            if not each.usable:
-                becomes, command = ("Misconfigured", ""), ["backends", each.alias]
+            becomes = ("BackendUnreachable", each.alias) if each.usable else ("Misconfigured", "")
+            look = ["--look"] if each.usable else []
+            line = shlex.join(["manage.py", "maint", "backends", each.alias, *look])
             message = f"backend {each.alias}: {each.trouble}"
-            line = shlex.join(["manage.py", "maint", *command])
             found.append(Problem("backend", message, line, *becomes))
     return found
 

@@ -57,6 +57,20 @@ def adapters(using: str) -> list[Adapter]:
     return [_adapter(str(alias), each, using) for alias, each in configured.items()]
 
 
+def elsewhere(using: str, alias: str = "", capability: str = "") -> list[Adapter]:
+    """Those that keep their tasks elsewhere than in the task table: all, or of one alias.
+
+    ``capability``, a name of ``base.CAPABILITIES``, leaves out who has it not.
+    """
+    return [
+        each
+        for each in adapters(using)
+        if not each.in_task_table
+        and alias in ("", each.alias)
+        and (not capability or each.supports(capability))
+    ]
+
+
 def _adapter(alias: str, configured: Any, using: str) -> Adapter:
     path = configured.get("BACKEND") if isinstance(configured, Mapping) else None
     if not isinstance(path, str):

@@ -38,9 +38,11 @@ from django.db import transaction
 from argus_maint.backends.database import LOCK_WAIT, QueueCounts
 from argus_maint.database import short_transaction
 from argus_maint.dbtime import DbNow
+from argus_maint.log import get_logger
 from argus_maint.models import LedgerEntry
 from argus_maint.retention import Retention
 
+logger = get_logger(__name__)
 _IDS = UUID("6f1f2c53-3f86-4c1c-9c0c-1f9a4f0f6b7d")  # of ids that are none, by uuid5
 
 # In the order in which ``maint backends`` shows them.
@@ -65,6 +67,13 @@ def in_one_line(error: Exception) -> str:
     if isinstance(error, Unreachable):
         return str(error)
     return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def trouble_with(adapter: Adapter, error: Exception) -> str:
+    """The same, behind its alias. What is no ``Unreachable`` is a defect, and logged."""
+    if not isinstance(error, Unreachable):
+        logger.error("backend.error", backend=adapter.alias, exc_info=error)
+    return f"{adapter.alias}: {in_one_line(error)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from argus_maint.backends.adapters import adapters
-from argus_maint.backends.adapters.base import Adapter, Unreachable
+from argus_maint.backends.adapters import elsewhere
+from argus_maint.backends.adapters.base import Adapter, trouble_with
 from argus_maint.findings.observation import Observation
 from argus_maint.jobs.detect.look import Look
-from argus_maint.log import get_logger
 from argus_maint.observe.screen import span
 
-logger = get_logger(__name__)
 T = TypeVar("T")
 
 
@@ -30,23 +28,18 @@ def unreachable(look: Look) -> Iterator[Observation]:
             yield Observation("BackendUnreachable", each.alias, summary, evidence)
 
 
-def asked(
-    look: Look, ask: Callable[[Adapter], T], alias: str | None = None
-) -> Iterator[tuple[Adapter, T]]:
-    """What each alias answers that keeps its tasks elsewhere; or this one.
+def asked(look: Look, ask: Callable[[Adapter], T]) -> Iterator[tuple[Adapter, T]]:
+    """What each alias answers that keeps its tasks elsewhere.
 
     One that does not answer is a finding of its own, and one whose adapter fails keeps nobody
     from the rest: both are left out, and are among those of whom not all was seen.
     """
-    for adapter in adapters(look.using):
-        if adapter.in_task_table or alias not in (None, adapter.alias):
-            continue
+    for adapter in elsewhere(look.using):
         try:
             yield adapter, ask(adapter)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told
             look.blind.add(adapter.alias)
-            if not isinstance(error, Unreachable):
-                logger.exception("backend.error", backend=adapter.alias)
+            trouble_with(adapter, error)
 
 
 def overlong(look: Look) -> Iterator[Observation]:

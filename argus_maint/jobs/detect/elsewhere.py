@@ -5,27 +5,25 @@ Who does not answer is left out: ``detect.backends`` tells of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import QuerySet
-
 from argus_maint.backends.adapters.base import Adapter, Lost
 from argus_maint.backends.database import FAILED, SUCCESSFUL
-from argus_maint.exceptions import TaskQuarantined
 from argus_maint.findings.observation import Observation
 from argus_maint.jobs.detect.backends import asked
 from argus_maint.jobs.detect.look import Look
-from argus_maint.models import LedgerEntry
+from argus_maint.observe.lists import QUARANTINED
 from argus_maint.observe.screen import span
 
 MOST = 2000  # tasks or entries that are read
-QUARANTINED = f"{TaskQuarantined.__module__}.{TaskQuarantined.__qualname__}"
 POISON = 100  # tasks in quarantine that are asked for one by one
 UNTIL_TOLD = 90.0  # seconds that a backend needs until it can tell that a worker is dead (rq)
 
+Act = tuple[Any, str, str]  # of the ledger: a task's id, its own id elsewhere, and its alias
 Row = dict[str, Any]  # of a finished task, named as in the task table
 
 
@@ -68,23 +66,19 @@ def _stuck(adapter: Adapter, lost: Lost, silent: float) -> Observation:
     return Observation("StuckTask", lost.task_id, summary, evidence)
 
 
-def quarantined_elsewhere(look: Look, entries: QuerySet[LedgerEntry]) -> dict[Any, Poison]:
+def quarantined_elsewhere(look: Look, acts: Iterable[Act]) -> dict[Any, Poison]:
     """Those that are FAILED in quarantine, by their id in the ledger."""
+    by_alias: defaultdict[str, list[Act]] = defaultdict(list)
+    for act in acts:
+        by_alias[act[2]].append(act)
     found: dict[Any, Poison] = {}
-    rows = entries.order_by("-acted_at").values_list("task_id", "task_key", "backend_name")
-    for alias in entries.order_by().values_list("backend_name", flat=True).distinct():
-        of_alias = list(dict.fromkeys(rows.filter(backend_name=alias)[:POISON]))
-
-        def ask(adapter: Adapter, wanted: list[Any] = of_alias) -> list[tuple[Any, Poison]]:
-            return list(_still_poison(adapter, wanted))
-
-        for _, poison in asked(look, ask, alias):
-            found |= dict(poison)
+    for _, poison in asked(look, lambda one: dict(_still_poison(one, by_alias[one.alias]))):
+        found |= poison
     return found
 
 
-def _still_poison(adapter: Adapter, wanted: list[Any]) -> Iterator[tuple[Any, Poison]]:
-    for ledger_id, key, alias in wanted if adapter.supports_tasks else ():
+def _still_poison(adapter: Adapter, acts: Sequence[Act]) -> Iterator[tuple[Any, Poison]]:
+    for ledger_id, key, alias in acts[:POISON] if adapter.supports_tasks else ():
         task = adapter.task(key or str(ledger_id))
         if task is not None and task.error == QUARANTINED:
             handle = task.handle

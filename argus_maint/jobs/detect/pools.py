@@ -7,11 +7,10 @@ held none has lost nothing, and whoever started it starts the next; it is nobody
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
 
 from argus_maint.backends.pools import in_hand
-from argus_maint.findings import book
 from argus_maint.findings.observation import Observation
 from argus_maint.jobs.detect.look import Look
 from argus_maint.models import Process
@@ -24,12 +23,11 @@ LOOK_BACK = timedelta(hours=1)
 MOST = 500  # deaths that are read
 
 
-def dead_pools(look: Look) -> Iterator[Observation]:
+def dead_pools(look: Look, resolved: Mapping[str, datetime]) -> Iterator[Observation]:
     """One for each host on which tasks died with their processes."""
-    marks = book.resolved_at("DeadWorker", look.now - LOOK_BACK, look.using)
     by_place: defaultdict[str, list[Process]] = defaultdict(list)
     for each in _dead(look):
-        mark = marks.get(place := f"{each.name}@{each.hostname}")
+        mark = resolved.get(place := f"{each.name}@{each.hostname}")
         if lost_with(each) and (mark is None or schedulers.died_at(each) > mark):
             by_place[place].append(each)
     for place, dead in by_place.items():

@@ -44,8 +44,8 @@ def dead_workers(look: Look) -> Iterator[Observation]:
             summary += ", ".join(sorted({_how(each) for each in deaths}))
             evidence = {**_evidence(deaths[0]), "deaths": len(deaths)}
             yield Observation("DeadWorker", place, summary, evidence)
-    yield from dead_pools(look)
     resolved = book.resolved_at("DeadWorker", look.now - LOOK_BACK, look.using)
+    yield from dead_pools(look, resolved)
     for other in look.status.others:
         yield from _dead_of(other, resolved)
 

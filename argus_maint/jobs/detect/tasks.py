@@ -28,7 +28,6 @@ from argus_maint.exceptions import TaskDiscarded
 from argus_maint.findings.observation import LONGEST, Observation
 from argus_maint.jobs.detect.elsewhere import (
     MOST,
-    QUARANTINED,
     Poison,
     Row,
     finished_elsewhere,
@@ -38,6 +37,7 @@ from argus_maint.jobs.detect.elsewhere import (
 from argus_maint.jobs.detect.look import Look, supervisor_of
 from argus_maint.models import LedgerEntry, Process
 from argus_maint.observe.census import Running
+from argus_maint.observe.lists import QUARANTINED
 from argus_maint.observe.picture import count
 from argus_maint.observe.screen import span
 
@@ -88,9 +88,10 @@ def poison_tasks(look: Look) -> Iterator[Observation]:
     entries = LedgerEntry.objects.using(look.using).filter(
         action=LedgerEntry.Action.QUARANTINED, acted_at__gte=look.now - QUARANTINE
     )
-    last = entries.order_by("-acted_at").values_list("task_id", flat=True)
-    ids = list(dict.fromkeys(last[:MOST]))  # the newest first
-    there = _in_table(look, ids) | quarantined_elsewhere(look, entries)
+    last = entries.order_by("-acted_at").values_list("task_id", "task_key", "backend_name")
+    acts = list(dict.fromkeys(last[:MOST]))  # the newest first
+    ids = list(dict.fromkeys(task_id for task_id, _, _ in acts))
+    there = _in_table(look, ids) | quarantined_elsewhere(look, acts)
     by_path: defaultdict[str, list[Poison]] = defaultdict(list)
     for pk in ids:
         if pk in there:

@@ -13,12 +13,13 @@ from rich.text import Text
 
 from argus_maint import log
 from argus_maint.backends import search
+from argus_maint.backends.adapters import elsewhere
 from argus_maint.conf import get_settings
 from argus_maint.exceptions import ArchiveError
 from argus_maint.jobs.expiry import Selection
 from argus_maint.jobs.plan import Group, Plan, plan
 from argus_maint.jobs.prune import Order, Report, archive_in, order_of, prune
-from argus_maint.jobs.prune_others import Done, places, prune_others
+from argus_maint.jobs.prune_others import Done, prune_others
 from argus_maint.management.maint.arguments import (
     Arguments,
     add_filters,
@@ -143,7 +144,7 @@ def _order(context: Context, options: dict[str, Any]) -> Order:
     queues = tuple(filter(None, (options["queue"] or "").split(",")))
     backend, pattern = known_backend(options["backend"]), options["task"] or ""
     # What other backends have is not looked through for a name that is mistyped.
-    only_here = not places(context.using, backend)
+    only_here = not elsewhere(context.using, backend, "prune")
     for queue in queues if only_here else ():
         if not search.has_queue(queue, context.using):
             raise CommandError(f"there is no task of a queue {queue!r}", returncode=2)

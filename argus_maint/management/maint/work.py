@@ -76,7 +76,7 @@ def run(context: Context, options: dict[str, Any]) -> int:
         arguments += [f"--worker-id={options['name']}"] if options["name"] else []
     command = pasted(shlex.join(["manage.py", *arguments]))
     if options["dry_run"]:
-        context.out.show([command])
+        context.show([command])
         return 0
     context.note(command)
     here = Calling.here()
