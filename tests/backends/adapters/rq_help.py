@@ -11,7 +11,7 @@ from typing import Any
 
 import redis
 
-from argus_maint.backends.adapters.base import Lost, entry_of
+from argus_maint.backends.adapters.base import Lost, Task, entry_of
 from argus_maint.backends.adapters.rq.adapter import RQ
 from argus_maint.models import LedgerEntry
 from argus_maint.retention import Retention
@@ -52,6 +52,17 @@ def lost_one(world: RQWorld, out: Path, text: str = "lost", seconds: float = 600
     world.let_expire(task_id)
     (lost,) = [each for each in world.adapter.lost() if each.task_id == task_id]
     return lost
+
+
+def failed_one(world: RQWorld) -> Task:
+    """A task that failed by itself, and no worker."""
+    task_id = world.enqueue(tasks.add, 1, "2")
+    worker = world.worker()
+    until(lambda: world.status(task_id) == "FAILED")
+    world.kill(worker)
+    failed = world.adapter.task(task_id)
+    assert failed is not None
+    return failed
 
 
 def scheduled(world: RQWorld, out: Path, seconds: float) -> str:

@@ -31,6 +31,7 @@ from tests.backends.adapters.rq_help import (
     FAILED,
     adapter,
     entry,
+    failed_one,
     lost_one,
     running,
     scheduled,
@@ -42,7 +43,7 @@ from tests.lab import until
 
 @pytest.mark.parametrize("kind", ["requeue", "fail", "both"])
 def test_of_two_who_act_at_once_one_does(rq: RQWorld, tmp_path: Path, kind: str) -> None:
-    lost = lost_one(rq, tmp_path / "out", seconds=0.1)
+    lost = lost_one(rq, tmp_path / "out")
     barrier = threading.Barrier(4)
 
     def act(number: int) -> bool:
@@ -115,7 +116,7 @@ def test_a_delay_without_a_scheduler_is_none(rq: RQWorld, tmp_path: Path) -> Non
 
 
 def test_a_delay_with_a_scheduler_is_kept(rq: RQWorld, tmp_path: Path) -> None:
-    lost = lost_one(rq, tmp_path / "out", seconds=0.1)
+    lost = lost_one(rq, tmp_path / "out", seconds=2)  # killed well before its end
     rq.worker("schedules", "--with-scheduler")
     until(lambda: rq.redis.exists("rq:scheduler-lock:default"))
     assert rq.adapter.requeue(lost, entry(rq, lost), 3.0)
@@ -192,12 +193,8 @@ def test_a_failed_task_whose_execution_lives_is_not_requeued(rq: RQWorld, tmp_pa
 
 
 def test_a_failed_task_that_is_queued_already_is_not_queued_twice(rq: RQWorld) -> None:
-    task_id = rq.enqueue(tasks.add, 1, "2")
-    worker = rq.worker()
-    until(lambda: rq.status(task_id) == "FAILED")
-    rq.kill(worker)
-    failed = rq.adapter.task(task_id)
-    assert failed is not None
+    failed = failed_one(rq)
+    task_id = failed.handle.task_id
     rq.redis.rpush("rq:queue:default", task_id)
     assert not rq.adapter.requeue(failed.handle, entry(rq, failed.handle))
     assert rq.redis.llen("rq:queue:default") == 1
@@ -254,12 +251,8 @@ def test_a_due_task_behind_many_of_others_is_enqueued(rq: RQWorld, tmp_path: Pat
 
 def test_what_is_discarded_stays_where_it_was(rq: RQWorld) -> None:
     """Else it would stand before what is new, at each look."""
-    task_id = rq.enqueue(tasks.add, 1, "2")
-    worker = rq.worker()
-    until(lambda: rq.status(task_id) == "FAILED")
-    rq.kill(worker)
-    failed = rq.adapter.task(task_id)
-    assert failed is not None
+    failed = failed_one(rq)
+    task_id = failed.handle.task_id
     rq.redis.zadd("rq:failed:default", {task_id: 1e10})
     ttl = rq.redis.expiretime(f"rq:job:{task_id}")
     act = entry(rq, failed.handle, action=LedgerEntry.Action.DISCARDED)
